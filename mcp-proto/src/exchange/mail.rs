@@ -1,0 +1,77 @@
+//! What the other machines tell an [`Exchange`](crate::Exchange).
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use crate::framing::Frame;
+use crate::head::{ContentType, Cors};
+use crate::id::{SessionId, UpstreamId};
+use crate::refusal::Refusal;
+
+/// Mail for an [`Exchange`](crate::Exchange), from the [`Gateway`](crate::Gateway) or an
+/// [`Upstream`](crate::Upstream). The driver carries it and cannot make or read it.
+#[derive(Debug)]
+pub struct ExchangeMail(pub(crate) Letter);
+
+#[derive(Debug)]
+pub(crate) enum Letter {
+    /// The gateway's first word on the request.
+    Admission {
+        /// What a page of another origin may read of the response.
+        cors: Option<Cors>,
+        decision: Decision,
+    },
+    /// The gateway's word on a message that was sent without a session.
+    Route(Result<Opened, Refusal>),
+
+    /// The upstream took what needs no answer.
+    Accepted,
+    /// The upstream did not take the message, or the call failed before anything was sent.
+    Refused(Refusal),
+    /// The answer, with nothing before it.
+    Answer(Frame),
+    /// An event stream begins, with this priming event.
+    Begin(Option<Bytes>),
+    /// An event, framed; the last one of a stream is followed by `End`.
+    Event(Frame),
+    /// The event stream ends, for good or to be resumed.
+    End,
+}
+
+/// What the head of a request amounts to.
+#[derive(Debug)]
+pub(crate) enum Decision {
+    Refuse {
+        refusal: Refusal,
+        allow: Option<&'static str>,
+        /// Whether the path is the MCP endpoint's, so that the error is JSON-RPC's.
+        json_rpc: bool,
+    },
+    Respond {
+        status: StatusCode,
+        content_type: Option<ContentType>,
+        allow: Option<&'static str>,
+        body: Bytes,
+    },
+    /// A POST: with a session, go on to its upstream; without, ask the gateway once more.
+    ReadBody(Option<Grant>),
+    /// A GET: open an event stream, or resume one.
+    Listen {
+        grant: Grant,
+        last_event_id: Option<Bytes>,
+    },
+}
+
+/// The right to send one thing to an upstream. It is used exactly once: by a call, by a stream, or
+/// by giving it back, so that the upstream knows when the last one has come in.
+#[derive(Debug)]
+pub(crate) struct Grant {
+    pub(crate) upstream: UpstreamId,
+}
+
+/// A session that is being opened.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) grant: Grant,
+    pub(crate) session: SessionId,
+}

@@ -1,0 +1,413 @@
+//! Heads of requests and responses: the fields that the machines use, and no others.
+//!
+//! A request's head borrows from the driver's own; a response's is a closed set. Both stand on
+//! `http`'s types, and converting to and from a driver's allocates nothing per field.
+
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+
+use crate::id::SessionId;
+
+/// A field that must stand alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Field<'a> {
+    /// Not sent.
+    #[default]
+    Absent,
+    /// Sent once, with this value.
+    One(&'a [u8]),
+    /// Sent more than once.
+    Repeated,
+}
+
+impl<'a> Field<'a> {
+    fn add(&mut self, value: &'a [u8]) {
+        *self = match self {
+            Self::Absent => Self::One(value),
+            Self::One(_) | Self::Repeated => Self::Repeated,
+        };
+    }
+
+    /// The value, if it was sent once.
+    pub fn value(self) -> Option<&'a [u8]> {
+        match self {
+            Self::One(value) => Some(value),
+            Self::Absent | Self::Repeated => None,
+        }
+    }
+}
+
+/// Which of the two kinds of answer the `Accept` fields admit (RFC 9110 section 12.5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Accept {
+    sent: bool,
+    json: Admits,
+    events: Admits,
+}
+
+/// How specific the range is that decided, and what it decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+struct Admits {
+    precedence: u8,
+    admitted: bool,
+}
+
+impl Admits {
+    /// The most specific range decides; of two alike, the one that admits.
+    fn decide(&mut self, precedence: u8, admitted: bool) {
+        if precedence > self.precedence {
+            *self = Self {
+                precedence,
+                admitted,
+            };
+        } else if precedence == self.precedence {
+            self.admitted |= admitted;
+        }
+    }
+}
+
+impl Accept {
+    fn add(&mut self, value: &[u8]) {
+        self.sent = true;
+        for element in value.split(|&byte| byte == b',') {
+            let mut parts = element.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
+            let range = parts.next().unwrap_or_default();
+            // A weight of zero means "not acceptable"; whatever is no weight at all is left out.
+            let refused = parts.any(|parameter| {
+                split_once_equals(parameter)
+                    .is_some_and(|(name, value)| name.eq_ignore_ascii_case(b"q") && is_zero(value))
+            });
+            let admitted = !refused;
+            if range == b"*/*" {
+                self.json.decide(1, admitted);
+                self.events.decide(1, admitted);
+            } else if range.eq_ignore_ascii_case(b"application/*") {
+                self.json.decide(2, admitted);
+            } else if range.eq_ignore_ascii_case(b"text/*") {
+                self.events.decide(2, admitted);
+            } else if range.eq_ignore_ascii_case(b"application/json") {
+                self.json.decide(3, admitted);
+            } else if range.eq_ignore_ascii_case(b"text/event-stream") {
+                self.events.decide(3, admitted);
+            }
+        }
+    }
+
+    pub(crate) fn admits_json(self) -> bool {
+        !self.sent || self.json.admitted
+    }
+
+    pub(crate) fn admits_events(self) -> bool {
+        !self.sent || self.events.admitted
+    }
+}
+
+fn split_once_equals(parameter: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = parameter.iter().position(|&byte| byte == b'=')?;
+    Some((
+        parameter[..at].trim_ascii(),
+        parameter[at + 1..].trim_ascii(),
+    ))
+}
+
+/// `0`, `0.`, `0.0` to `0.000`.
+fn is_zero(weight: &[u8]) -> bool {
+    match weight.split_first() {
+        Some((b'0', [])) => true,
+        Some((b'0', [b'.', digits @ ..])) => digits.iter().all(|&digit| digit == b'0'),
+        _ => false,
+    }
+}
+
+/// The head of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestHead<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) target: &'a str,
+    pub(crate) authority: Option<&'a str>,
+    pub(crate) host: Field<'a>,
+    pub(crate) origin: Field<'a>,
+    pub(crate) content_type: Field<'a>,
+    pub(crate) content_encoding: bool,
+    pub(crate) content_length: Option<u64>,
+    pub(crate) accept: Accept,
+    pub(crate) session: Field<'a>,
+    pub(crate) version: Field<'a>,
+    pub(crate) last_event_id: Field<'a>,
+    pub(crate) authorization: Field<'a>,
+}
+
+impl<'a> RequestHead<'a> {
+    /// The head of a request with this method and target.
+    ///
+    /// `target` is the path and query; `authority` is the authority of an absolute-form target
+    /// (RFC 9112 section 3.2.2). `fields` are all of the head's, with their values as sent but for
+    /// white space around them; names may be in any case.
+    pub fn new<'f>(
+        method: &'a Method,
+        target: &'a str,
+        authority: Option<&'a str>,
+        fields: impl Iterator<Item = (&'f str, &'a [u8])>,
+    ) -> Self {
+        let mut head = Self {
+            method,
+            target,
+            authority,
+            host: Field::Absent,
+            origin: Field::Absent,
+            content_type: Field::Absent,
+            content_encoding: false,
+            content_length: None,
+            accept: Accept::default(),
+            session: Field::Absent,
+            version: Field::Absent,
+            last_event_id: Field::Absent,
+            authorization: Field::Absent,
+        };
+        for (name, value) in fields {
+            let is = |known: &str| name.eq_ignore_ascii_case(known);
+            // Lengths first: one comparison passes over most fields that are of no interest.
+            match name.len() {
+                4 if is("host") => head.host.add(value),
+                6 if is("origin") => head.origin.add(value),
+                6 if is("accept") => head.accept.add(value),
+                12 if is("content-type") => head.content_type.add(value),
+                13 if is("last-event-id") => head.last_event_id.add(value),
+                13 if is("authorization") => head.authorization.add(value),
+                14 if is("mcp-session-id") => head.session.add(value),
+                14 if is("content-length") => {
+                    head.content_length = std::str::from_utf8(value)
+                        .ok()
+                        .and_then(|digits| digits.parse().ok());
+                }
+                16 if is("content-encoding") => {
+                    head.content_encoding |= !value.eq_ignore_ascii_case(b"identity");
+                }
+                20 if is("mcp-protocol-version") => head.version.add(value),
+                _ => {}
+            }
+        }
+        head
+    }
+
+    /// The target without its query.
+    pub(crate) fn path(&self) -> &'a str {
+        self.target.split('?').next().unwrap_or_default()
+    }
+
+    /// Whether a field that must stand alone stands twice.
+    pub(crate) fn has_repeated_field(&self) -> bool {
+        [
+            self.origin,
+            self.content_type,
+            self.session,
+            self.version,
+            self.last_event_id,
+            self.authorization,
+        ]
+        .contains(&Field::Repeated)
+    }
+
+    /// Whether the body is declared as JSON; parameters such as `charset` are allowed.
+    pub(crate) fn has_json_body(&self) -> bool {
+        self.content_type.value().is_some_and(|value| {
+            let media_type = value.split(|&byte| byte == b';').next().unwrap_or_default();
+            media_type
+                .trim_ascii()
+                .eq_ignore_ascii_case(b"application/json")
+        })
+    }
+}
+
+/// The kinds of content that the gateway sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContentType {
+    /// `application/json`
+    Json,
+    /// `text/event-stream`
+    EventStream,
+    /// `text/html; charset=utf-8`
+    Html,
+}
+
+/// What a page of another origin is told (Fetch standard, "CORS protocol").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cors {
+    /// The origin that may read the response: the request's own, never `*`.
+    pub(crate) origin: HeaderValue,
+    /// Whether this answers a preflight request.
+    pub(crate) preflight: bool,
+}
+
+/// The head of a response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResponseHead {
+    /// The status.
+    pub status: StatusCode,
+    /// Bytes of the body, where it is complete already; `None` for a stream.
+    pub length: Option<u64>,
+    pub(crate) content_type: Option<ContentType>,
+    pub(crate) session: Option<SessionId>,
+    pub(crate) allow: Option<&'static str>,
+    pub(crate) retry_after: Option<u32>,
+    pub(crate) cors: Option<Cors>,
+    pub(crate) close: bool,
+}
+
+impl ResponseHead {
+    pub(crate) fn new(status: StatusCode, length: Option<u64>) -> Self {
+        Self {
+            status,
+            length,
+            content_type: None,
+            session: None,
+            allow: None,
+            retry_after: None,
+            cors: None,
+            close: false,
+        }
+    }
+
+    /// Whether the connection must not be used again.
+    pub fn closes_connection(&self) -> bool {
+        self.close
+    }
+
+    /// Calls `field` with each field of the head, `Content-Length`, `Date` and those that belong to
+    /// the connection excepted: these are the HTTP front end's.
+    pub fn for_each_field(&self, mut field: impl FnMut(HeaderName, HeaderValue)) {
+        const MCP_SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+        const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+        if let Some(content_type) = self.content_type {
+            let value = match content_type {
+                ContentType::Json => "application/json",
+                ContentType::EventStream => "text/event-stream",
+                ContentType::Html => "text/html; charset=utf-8",
+            };
+            field(header::CONTENT_TYPE, HeaderValue::from_static(value));
+            field(
+                header::X_CONTENT_TYPE_OPTIONS,
+                HeaderValue::from_static("nosniff"),
+            );
+            if content_type == ContentType::EventStream {
+                // nginx would gather events before it passes them on.
+                field(ACCEL_BUFFERING, HeaderValue::from_static("no"));
+            }
+            if content_type == ContentType::Html {
+                field(
+                    header::CONTENT_SECURITY_POLICY,
+                    HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'"),
+                );
+            }
+        }
+        field(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(session) = self.session {
+            let mut value =
+                HeaderValue::from_bytes(&session.to_text()).expect("hex digits are visible ASCII");
+            value.set_sensitive(true);
+            field(MCP_SESSION_ID, value);
+        }
+        if let Some(allow) = self.allow {
+            field(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        if let Some(seconds) = self.retry_after {
+            field(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.close {
+            field(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Some(cors) = &self.cors {
+            field(header::ACCESS_CONTROL_ALLOW_ORIGIN, cors.origin.clone());
+            field(header::VARY, HeaderValue::from_static("Origin"));
+            if cors.preflight {
+                for (name, value) in [
+                    (
+                        header::ACCESS_CONTROL_ALLOW_METHODS,
+                        "GET, POST, DELETE, OPTIONS",
+                    ),
+                    (
+                        header::ACCESS_CONTROL_ALLOW_HEADERS,
+                        "Authorization, Content-Type, Accept, Mcp-Session-Id, \
+                         MCP-Protocol-Version, Last-Event-ID, Mcp-Method, Mcp-Name",
+                    ),
+                    (header::ACCESS_CONTROL_MAX_AGE, "7200"),
+                ] {
+                    field(name, HeaderValue::from_static(value));
+                }
+            } else {
+                field(
+                    header::ACCESS_CONTROL_EXPOSE_HEADERS,
+                    HeaderValue::from_static("Mcp-Session-Id, WWW-Authenticate"),
+                );
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accept(values: &[&str]) -> (bool, bool) {
+        let mut accept = Accept::default();
+        for value in values {
+            accept.add(value.as_bytes());
+        }
+        (accept.admits_json(), accept.admits_events())
+    }
+
+    #[test]
+    fn accept_admits_by_the_most_specific_range() {
+        for (values, expected) in [
+            (&[][..], (true, true)),
+            (&["*/*"], (true, true)),
+            (&["application/json, text/event-stream"], (true, true)),
+            (&["application/json", "text/event-stream"], (true, true)),
+            (
+                &["APPLICATION/JSON;charset=utf-8, Text/Event-Stream; q=0.1"],
+                (true, true),
+            ),
+            (&["application/*, text/*"], (true, true)),
+            (&["application/json"], (true, false)),
+            (&["text/event-stream"], (false, true)),
+            (&["text/html"], (false, false)),
+            (&[""], (false, false)),
+            (&["*/*, text/event-stream;q=0"], (true, false)),
+            (&["text/event-stream;q=0.000, */*;q=1"], (true, false)),
+            (&["*/*;q=0"], (false, false)),
+            (&["*/*;q=0, application/json"], (true, false)),
+            (&["application/json;q=0.0001, */*"], (true, true)),
+        ] {
+            assert_eq!(accept(values), expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn fields_with_underscores_stand_for_nothing() {
+        let fields = [
+            ("mcp_session_id", &b"x"[..]),
+            ("Host", b"a"),
+            ("HOST", b"b"),
+            ("mcp-session-id", b"y"),
+        ];
+        let head = RequestHead::new(&Method::GET, "/mcp?q", None, fields.into_iter());
+        assert_eq!(head.session, Field::One(b"y"));
+        assert_eq!(head.host, Field::Repeated);
+        assert_eq!(head.path(), "/mcp");
+    }
+
+    #[test]
+    fn media_types() {
+        for (value, json) in [
+            (&b"application/json"[..], true),
+            (b"Application/JSON ; charset=utf-8", true),
+            (b"application/json5", false),
+            (b"text/plain", false),
+            (b"", false),
+        ] {
+            let fields = [("content-type", value)];
+            let head = RequestHead::new(&Method::POST, "/", None, fields.into_iter());
+            assert_eq!(head.has_json_body(), json);
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The protocol core of an MCP gateway: it serves a stdio MCP server over Streamable HTTP.
+//!
+//! Everything that decides is here, and nothing that moves bytes. Three state machines are told
+//! what happened (`handle_*`, with the time) and say what to do (`poll_output`); whoever drives
+//! them owns the sockets, pipes, timers and child processes.
+//!
+//! | machine | one per | decides |
+//! | --- | --- | --- |
+//! | [`Gateway`] | process | who may speak, and with which session and child |
+//! | [`Exchange`] | HTTP request | how one request becomes one response |
+//! | [`Upstream`] | child process | the session, the relay, the child's life |
+//!
+//! Machines write to each other by opaque mail that the driver carries. The contract is in
+//! `docs/DRIVING.md`; `examples/by_hand.rs` drives all three with no runtime at all.
+//!
+//! Revisions 2025-03-26, 2025-06-18 and 2025-11-25 of MCP are served, and children that answer
+//! with 2024-11-05.
+
+mod audit;
+mod decimal;
+pub mod envelope;
+mod exchange;
+pub mod framing;
+mod gateway;
+mod head;
+mod id;
+mod limits;
+pub mod origin;
+mod policy;
+mod refusal;
+pub mod sse;
+mod time;
+mod upstream;
+mod version;
+
+pub use audit::{AuditEvent, AuditRecord, SessionEnd};
+pub use exchange::{Exchange, ExchangeMail, ExchangeOutput};
+pub use gateway::{Gateway, GatewayMail, GatewayOutput, Standing};
+pub use head::{ContentType, Cors, Field, RequestHead, ResponseHead};
+pub use id::{ExchangeId, SessionId, UpstreamId};
+pub use limits::Limits;
+pub use policy::Policy;
+pub use refusal::Refusal;
+pub use time::{Instant, Now};
+pub use upstream::{Opening, Stop, Upstream, UpstreamMail, UpstreamOutput};
+pub use version::Version;

@@ -1,0 +1,431 @@
+//! Every way in which the gateway says no.
+//!
+//! One enum names the HTTP status, the JSON-RPC code and message that the client sees, and the
+//! reason that the audit record carries. A message tells what the client can do, and nothing of
+//! what goes on inside.
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use crate::envelope::ScanReason;
+
+/// Why a request, or a call that was admitted, got no answer of the child's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// The target is longer than [`Limits::target_bytes`](crate::Limits::target_bytes).
+    TargetTooLong,
+    /// `Host` is missing, repeated, empty, malformed, or not the target's.
+    BadHost,
+    /// A field that must stand alone stands twice.
+    RepeatedField,
+    /// `Host` is none of the gateway's names.
+    HostNotAllowed,
+    /// `Origin` is neither the gateway's own nor one that the operator named.
+    OriginNotAllowed,
+    /// Nothing is at this path.
+    NotFound,
+    /// The path does not take this method.
+    MethodNotAllowed,
+    /// `Accept` does not admit what the answer may be.
+    NotAcceptable,
+    /// `Content-Type` is not `application/json`.
+    UnsupportedMediaType,
+    /// The body is encoded.
+    UnsupportedContentEncoding,
+    /// `MCP-Protocol-Version`, or the version in `_meta`, is not one with sessions.
+    UnsupportedVersion,
+    /// The body is longer than [`Limits::body_bytes`](crate::Limits::body_bytes).
+    BodyTooLarge,
+    /// The body took longer than [`Limits::body_time`](crate::Limits::body_time).
+    BodyTimeout,
+    /// Too many bytes of bodies are held for other requests.
+    BodyBudget,
+    /// The body is not JSON, or not a JSON-RPC message.
+    BadMessage(ScanReason),
+    /// A batch, in a session whose revision has none, or without a session.
+    BatchNotAllowed,
+    /// `initialize` in a session that is open, or in a batch.
+    AlreadyInitialized,
+    /// No `Mcp-Session-Id`, and the message does not open a session.
+    SessionRequired,
+    /// The session is unknown, expired or ended.
+    SessionNotFound,
+    /// The id is that of a call in flight in the same session.
+    DuplicateId,
+    /// `Last-Event-ID` was not issued in this session, or its events are gone.
+    UnknownEventId,
+    /// [`Limits::sessions`](crate::Limits::sessions) sessions are open and none is idle.
+    TooManySessions,
+    /// [`Limits::calls_per_session`](crate::Limits::calls_per_session) calls are in flight.
+    TooManyCalls,
+    /// [`Limits::streams_per_session`](crate::Limits::streams_per_session) streams are open.
+    TooManyStreams,
+    /// The child does not read what was sent to it before.
+    ChildNotReading,
+    /// The child could not be started, or is held back after failed starts.
+    ChildUnavailable,
+    /// The gateway is stopping.
+    Draining,
+    /// The child ended before it answered.
+    ChildExited,
+    /// The call took longer than [`Limits::request_time`](crate::Limits::request_time).
+    RequestTimeout,
+    /// The client cancelled the call and the child did not answer it.
+    RequestCancelled,
+    /// The session ended before the child answered.
+    SessionEnded,
+}
+
+/// What one refusal amounts to.
+struct Entry {
+    status: StatusCode,
+    code: i32,
+    reason: &'static str,
+    message: &'static str,
+}
+
+/// JSON-RPC 2.0, section 5.1.
+const PARSE_ERROR: i32 = -32700;
+const INVALID_REQUEST: i32 = -32600;
+const INTERNAL_ERROR: i32 = -32603;
+/// From the range that JSON-RPC leaves to implementations; the official SDKs use these two for the
+/// same things.
+const SERVER_ERROR: i32 = -32000;
+const NOT_FOUND_OR_TIMED_OUT: i32 = -32001;
+
+impl Refusal {
+    /// Every refusal, for tests and documentation; of the bad messages, one of each code.
+    pub const ALL: [Self; 32] = [
+        Self::TargetTooLong,
+        Self::BadHost,
+        Self::RepeatedField,
+        Self::HostNotAllowed,
+        Self::OriginNotAllowed,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::NotAcceptable,
+        Self::UnsupportedMediaType,
+        Self::UnsupportedContentEncoding,
+        Self::UnsupportedVersion,
+        Self::BodyTooLarge,
+        Self::BodyTimeout,
+        Self::BodyBudget,
+        Self::BadMessage(ScanReason::NotJson),
+        Self::BadMessage(ScanReason::NotJsonRpc),
+        Self::BatchNotAllowed,
+        Self::AlreadyInitialized,
+        Self::SessionRequired,
+        Self::SessionNotFound,
+        Self::DuplicateId,
+        Self::UnknownEventId,
+        Self::TooManySessions,
+        Self::TooManyCalls,
+        Self::TooManyStreams,
+        Self::ChildNotReading,
+        Self::ChildUnavailable,
+        Self::Draining,
+        Self::ChildExited,
+        Self::RequestTimeout,
+        Self::RequestCancelled,
+        Self::SessionEnded,
+    ];
+
+    fn entry(self) -> Entry {
+        let (status, code, reason, message) = match self {
+            Self::TargetTooLong => (
+                414,
+                INVALID_REQUEST,
+                "target-too-long",
+                "The URL is too long.",
+            ),
+            Self::BadHost => (
+                400,
+                INVALID_REQUEST,
+                "bad-host",
+                "Exactly one well-formed Host header is required.",
+            ),
+            Self::RepeatedField => (
+                400,
+                INVALID_REQUEST,
+                "repeated-field",
+                "A header that must stand alone was sent more than once.",
+            ),
+            Self::HostNotAllowed => (
+                403,
+                INVALID_REQUEST,
+                "host-not-allowed",
+                "This Host is not served here.",
+            ),
+            Self::OriginNotAllowed => (
+                403,
+                INVALID_REQUEST,
+                "origin-not-allowed",
+                "This Origin may not call this server.",
+            ),
+            Self::NotFound => (
+                404,
+                INVALID_REQUEST,
+                "not-found",
+                "Nothing is at this path.",
+            ),
+            Self::MethodNotAllowed => (
+                405,
+                INVALID_REQUEST,
+                "method-not-allowed",
+                "This path does not take this method; see Allow.",
+            ),
+            Self::NotAcceptable => (
+                406,
+                INVALID_REQUEST,
+                "not-acceptable",
+                "Accept must admit application/json and text/event-stream for POST, and \
+                 text/event-stream for GET.",
+            ),
+            Self::UnsupportedMediaType => (
+                415,
+                INVALID_REQUEST,
+                "unsupported-media-type",
+                "Content-Type must be application/json.",
+            ),
+            Self::UnsupportedContentEncoding => (
+                415,
+                INVALID_REQUEST,
+                "unsupported-content-encoding",
+                "The body must not be encoded.",
+            ),
+            Self::UnsupportedVersion => (
+                400,
+                INVALID_REQUEST,
+                "unsupported-version",
+                "Unsupported protocol version; supported: 2024-11-05, 2025-03-26, 2025-06-18, \
+                 2025-11-25. Begin with initialize.",
+            ),
+            Self::BodyTooLarge => (
+                413,
+                INVALID_REQUEST,
+                "body-too-large",
+                "The body is larger than this server takes.",
+            ),
+            Self::BodyTimeout => (
+                408,
+                INVALID_REQUEST,
+                "body-timeout",
+                "The body did not arrive in time.",
+            ),
+            Self::BodyBudget => (
+                503,
+                INTERNAL_ERROR,
+                "body-budget",
+                "The server holds too many large requests; try again later.",
+            ),
+            Self::BadMessage(reason) if reason.is_parse_error() => (
+                400,
+                PARSE_ERROR,
+                "parse-error",
+                "The body is not valid JSON.",
+            ),
+            Self::BadMessage(_) => (
+                400,
+                INVALID_REQUEST,
+                "invalid-request",
+                "The body is not a valid JSON-RPC 2.0 message.",
+            ),
+            Self::BatchNotAllowed => (
+                400,
+                INVALID_REQUEST,
+                "batch-not-allowed",
+                "Batches exist only in sessions of revision 2025-03-26.",
+            ),
+            Self::AlreadyInitialized => (
+                400,
+                INVALID_REQUEST,
+                "already-initialized",
+                "initialize opens a session: send it alone and without Mcp-Session-Id.",
+            ),
+            Self::SessionRequired => (
+                400,
+                INVALID_REQUEST,
+                "session-required",
+                "Mcp-Session-Id is required; begin with initialize.",
+            ),
+            Self::SessionNotFound => (
+                404,
+                NOT_FOUND_OR_TIMED_OUT,
+                "session-not-found",
+                "Session not found; begin with initialize.",
+            ),
+            Self::DuplicateId => (
+                400,
+                INVALID_REQUEST,
+                "duplicate-id",
+                "A request with this id is in flight in this session.",
+            ),
+            Self::UnknownEventId => (
+                400,
+                INVALID_REQUEST,
+                "unknown-event-id",
+                "Last-Event-ID is not one that can be resumed from.",
+            ),
+            Self::TooManySessions => (
+                503,
+                INTERNAL_ERROR,
+                "too-many-sessions",
+                "The server has no room for a further session; try again later.",
+            ),
+            Self::TooManyCalls => (
+                503,
+                INTERNAL_ERROR,
+                "too-many-calls",
+                "Too many requests are in flight in this session; try again later.",
+            ),
+            Self::TooManyStreams => (
+                503,
+                INTERNAL_ERROR,
+                "too-many-streams",
+                "Too many streams are open in this session; close one first.",
+            ),
+            Self::ChildNotReading => (
+                503,
+                INTERNAL_ERROR,
+                "child-not-reading",
+                "The server is busy with earlier requests; try again later.",
+            ),
+            Self::ChildUnavailable => (
+                503,
+                INTERNAL_ERROR,
+                "child-unavailable",
+                "The server could not be started; try again later.",
+            ),
+            Self::Draining => (
+                503,
+                INTERNAL_ERROR,
+                "draining",
+                "The server is stopping; try again later.",
+            ),
+            Self::ChildExited => (
+                200,
+                INTERNAL_ERROR,
+                "child-exited",
+                "The server ended before it answered.",
+            ),
+            Self::RequestTimeout => (
+                200,
+                NOT_FOUND_OR_TIMED_OUT,
+                "request-timeout",
+                "The request timed out.",
+            ),
+            Self::RequestCancelled => (
+                200,
+                SERVER_ERROR,
+                "request-cancelled",
+                "The request was cancelled.",
+            ),
+            Self::SessionEnded => (
+                200,
+                SERVER_ERROR,
+                "session-ended",
+                "The session ended before the request was answered.",
+            ),
+        };
+        Entry {
+            status: StatusCode::from_u16(status).expect("the table holds valid statuses"),
+            code,
+            reason,
+            message,
+        }
+    }
+
+    /// The HTTP status. A call that the child had been given fails with 200: the HTTP exchange
+    /// itself went well, and clients look for JSON-RPC errors only there.
+    pub fn status(self) -> StatusCode {
+        self.entry().status
+    }
+
+    /// The JSON-RPC error code.
+    pub fn code(self) -> i32 {
+        self.entry().code
+    }
+
+    /// The reason that the audit record carries: kebab-case, stable.
+    pub fn reason(self) -> &'static str {
+        self.entry().reason
+    }
+
+    /// What the client reads.
+    pub fn message(self) -> &'static str {
+        self.entry().message
+    }
+
+    /// Seconds after which to try again, for those that pass by themselves.
+    pub fn retry_after(self) -> Option<u32> {
+        (self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1)
+    }
+
+    /// Whether nothing that follows on the connection may be taken for a request.
+    pub fn closes_connection(self) -> bool {
+        matches!(
+            self,
+            Self::BadHost | Self::TargetTooLong | Self::BodyTooLarge | Self::BodyTimeout
+        )
+    }
+
+    /// The JSON-RPC error response. `id` is the request's id as raw JSON, where it is known.
+    pub fn to_json_rpc(self, id: Option<&[u8]>) -> Bytes {
+        let entry = self.entry();
+        let mut body = Vec::with_capacity(160);
+        body.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
+        body.extend_from_slice(id.unwrap_or(b"null"));
+        body.extend_from_slice(
+            format!(
+                r#","error":{{"code":{},"message":"{}"}}}}"#,
+                entry.code, entry.message
+            )
+            .as_bytes(),
+        );
+        body.into()
+    }
+
+    /// The error of a path that is not the MCP endpoint, in OAuth's form (RFC 6749 section 5.2):
+    /// clients probe such paths for OAuth metadata and fail on anything else.
+    pub fn to_oauth(self) -> Bytes {
+        let entry = self.entry();
+        format!(
+            r#"{{"error":"{}","error_description":"{}"}}"#,
+            entry.reason.replace('-', "_"),
+            entry.message
+        )
+        .into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn reasons_are_unique_and_bodies_are_json() {
+        let reasons: BTreeSet<_> = Refusal::ALL
+            .iter()
+            .map(|refusal| refusal.reason())
+            .collect();
+        assert_eq!(reasons.len(), Refusal::ALL.len());
+        for refusal in Refusal::ALL {
+            let body: serde_json::Value =
+                serde_json::from_slice(&refusal.to_json_rpc(Some(b"\"a\""))).unwrap();
+            assert_eq!(body["id"], "a");
+            assert_eq!(body["error"]["code"], refusal.code());
+            assert_eq!(body["error"]["message"], refusal.message());
+            let body: serde_json::Value = serde_json::from_slice(&refusal.to_oauth()).unwrap();
+            assert_eq!(body["error_description"], refusal.message());
+        }
+    }
+
+    #[test]
+    fn those_that_pass_by_themselves_say_when_to_try_again() {
+        for refusal in Refusal::ALL {
+            assert_eq!(refusal.retry_after().is_some(), refusal.status() == 503);
+        }
+    }
+}

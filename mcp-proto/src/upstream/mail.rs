@@ -1,0 +1,66 @@
+//! What the other machines tell an [`Upstream`](crate::Upstream).
+
+use bytes::Bytes;
+
+use crate::audit::SessionEnd;
+use crate::envelope::Document;
+use crate::id::{ExchangeId, UpstreamId};
+use crate::time::Instant;
+
+/// Mail for an [`Upstream`](crate::Upstream), from the [`Gateway`](crate::Gateway) or an
+/// [`Exchange`](crate::Exchange). The driver carries it and cannot make or read it.
+#[derive(Debug)]
+pub struct UpstreamMail(pub(crate) Letter);
+
+#[derive(Debug)]
+pub(crate) enum Letter {
+    /// A POST's message or batch. Uses a grant.
+    Call {
+        exchange: ExchangeId,
+        body: Bytes,
+        document: Document,
+    },
+    /// A GET. Uses a grant.
+    Listen {
+        exchange: ExchangeId,
+        last_event_id: Option<Bytes>,
+    },
+    /// A grant that will not be used.
+    Forfeit,
+    /// The transport has taken this much of the exchange's stream.
+    Release { exchange: ExchangeId, bytes: usize },
+    /// The exchange's client has gone.
+    Disconnect { exchange: ExchangeId },
+
+    /// End the session if it is idle, or say that it is not.
+    Expire { granted: u64, end: SessionEnd },
+    /// The session is over; this many grants were given in all.
+    Retire { granted: u64, end: SessionEnd },
+    /// Finish what is in flight, and end then, or at this time.
+    Drain { until: Instant },
+}
+
+/// The order to make an [`Upstream`](crate::Upstream).
+#[derive(Debug)]
+pub struct Opening {
+    pub(crate) upstream: UpstreamId,
+    pub(crate) purpose: Purpose,
+    /// Told apart in event ids: those of another session are recognised.
+    pub(crate) nonce: u32,
+}
+
+impl Opening {
+    /// The name of the upstream to make.
+    pub fn upstream(&self) -> UpstreamId {
+        self.upstream
+    }
+}
+
+/// What a child is started for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To see whether it answers `initialize`.
+    Probe,
+    /// To serve one session.
+    Session,
+}
