@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 use crate::envelope::Span;
 
@@ -190,7 +190,7 @@ pub fn splice(
     )]);
     let parts = parts.map(|(span, edit)| {
         assert!(
-            at <= span.start && span.end <= message.end,
+            at <= span.start && span.start <= span.end && span.end <= message.end,
             "edits are sorted and inside"
         );
         let kept = Span {
@@ -332,9 +332,19 @@ impl LineBuffer {
         let room = self.buffer.len() - held;
         // Twice what is held: then copying it to a larger place costs a constant for every byte.
         let wanted = self.read_size.max(held.saturating_mul(2));
-        let most = self.max_line.max(held).saturating_add(self.read_size + 1);
+        let most = self
+            .max_line
+            .saturating_add(1)
+            .max(held)
+            .saturating_add(self.read_size);
         let wanted = wanted.min(most);
-        if room < self.read_size / 2 || self.buffer.len() > FULL_READ.max(wanted) {
+        // With nothing to copy, a larger buffer costs no more than the next read would gain.
+        let needed = if held == 0 {
+            self.read_size
+        } else {
+            self.read_size / 2
+        };
+        if room < needed || self.buffer.len() > FULL_READ.max(wanted) {
             self.resize(wanted);
         } else if self.buffer.len() - self.end < self.read_size / 2 || held == 0 {
             self.buffer.copy_within(self.start..self.end, 0);
@@ -433,7 +443,9 @@ impl LineBuffer {
         let mut line = std::mem::replace(&mut self.buffer, buffer);
         line.truncate(end);
         line.shrink_to_fit();
-        Bytes::from(line).slice(start..)
+        let mut line = Bytes::from(line);
+        line.advance(start);
+        line
     }
 
     /// How many bytes of a line that has not ended are held or have been thrown away: what an end

@@ -135,6 +135,9 @@ pub struct RequestHead<'a> {
     pub(crate) version: Field<'a>,
     pub(crate) last_event_id: Field<'a>,
     pub(crate) authorization: Field<'a>,
+    /// Fields, and the bytes of all names and values.
+    pub(crate) field_count: usize,
+    pub(crate) field_bytes: usize,
 }
 
 impl<'a> RequestHead<'a> {
@@ -163,8 +166,13 @@ impl<'a> RequestHead<'a> {
             version: Field::Absent,
             last_event_id: Field::Absent,
             authorization: Field::Absent,
+            field_count: 0,
+            field_bytes: 0,
         };
         for (name, value) in fields {
+            head.field_count += 1;
+            // With the colon, a space and the line's end.
+            head.field_bytes += name.len() + value.len() + 4;
             let is = |known: &str| name.eq_ignore_ascii_case(known);
             // Lengths first: one comparison passes over most fields that are of no interest.
             match name.len() {

@@ -14,6 +14,9 @@ use crate::envelope::ScanReason;
 pub enum Refusal {
     /// The target is longer than [`Limits::target_bytes`](crate::Limits::target_bytes).
     TargetTooLong,
+    /// The head is longer than [`Limits::head_bytes`](crate::Limits::head_bytes), or has more than
+    /// [`Limits::head_fields`](crate::Limits::head_fields) fields.
+    HeadTooLarge,
     /// `Host` is missing, repeated, empty, malformed, or not the target's.
     BadHost,
     /// A field that must stand alone stands twice.
@@ -95,8 +98,9 @@ const NOT_FOUND_OR_TIMED_OUT: i32 = -32001;
 
 impl Refusal {
     /// Every refusal, for tests and documentation; of the bad messages, one of each code.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::TargetTooLong,
+        Self::HeadTooLarge,
         Self::BadHost,
         Self::RepeatedField,
         Self::HostNotAllowed,
@@ -137,6 +141,12 @@ impl Refusal {
                 INVALID_REQUEST,
                 "target-too-long",
                 "The URL is too long.",
+            ),
+            Self::HeadTooLarge => (
+                431,
+                INVALID_REQUEST,
+                "head-too-large",
+                "The request's headers are too large.",
             ),
             Self::BadHost => (
                 400,
@@ -365,7 +375,11 @@ impl Refusal {
     pub fn closes_connection(self) -> bool {
         matches!(
             self,
-            Self::BadHost | Self::TargetTooLong | Self::BodyTooLarge | Self::BodyTimeout
+            Self::BadHost
+                | Self::TargetTooLong
+                | Self::HeadTooLarge
+                | Self::BodyTooLarge
+                | Self::BodyTimeout
         )
     }
 

@@ -1,7 +1,5 @@
 //! The keys of the objects that are open, and whether two of one object are equal.
 
-use std::cmp::Ordering;
-
 use super::text::Decoded;
 
 /// Objects of up to this many keys are compared pair by pair: quicker than sorting, and bounded.
@@ -19,26 +17,10 @@ struct Key {
 }
 
 impl Key {
-    fn content(self, text: &str) -> &str {
-        &text[self.start as usize..self.end as usize]
-    }
-
-    /// Orders by decoded value. UTF-8 sorts as its characters do, so both ways of comparing agree.
-    fn order(self, other: Self, text: &str) -> Ordering {
-        let (left, right) = (self.content(text), other.content(text));
-        if self.escaped || other.escaped {
-            Decoded::new(left).cmp(Decoded::new(right))
-        } else {
-            left.cmp(right)
-        }
-    }
-
-    fn equals(self, other: Self, text: &str) -> bool {
-        if self.escaped || other.escaped {
-            self.order(other, text) == Ordering::Equal
-        } else {
-            self.content(text) == other.content(text)
-        }
+    /// The value: a part of `text`, or of `decoded` if it has escapes.
+    fn value<'a>(self, text: &'a str, decoded: &'a str) -> &'a str {
+        let source = if self.escaped { decoded } else { text };
+        &source[self.start as usize..self.end as usize]
     }
 }
 
@@ -95,15 +77,28 @@ impl Keys {
         } else {
             &mut self.inline[base..self.held]
         };
+
+        // Escaped keys are decoded once, not at every comparison. A lone surrogate has been refused
+        // already, so it does not matter what it is equal to.
+        let mut decoded = String::new();
+        for key in keys.iter_mut().filter(|key| key.escaped) {
+            let start = decoded.len() as u32;
+            let content = &text[key.start as usize..key.end as usize];
+            decoded.extend(Decoded::new(content).filter_map(Result::ok));
+            (key.start, key.end) = (start, decoded.len() as u32);
+        }
+        let value = |key: &Key| key.value(text, &decoded);
+
         let twice = if keys.len() <= PAIRWISE {
             keys.iter().enumerate().any(|(index, key)| {
                 keys[..index]
                     .iter()
-                    .any(|earlier| key.equals(*earlier, text))
+                    .any(|earlier| value(earlier) == value(key))
             })
         } else {
-            keys.sort_unstable_by(|left, right| left.order(*right, text));
-            keys.windows(2).any(|pair| pair[0].equals(pair[1], text))
+            keys.sort_unstable_by(|left, right| value(left).cmp(value(right)));
+            keys.windows(2)
+                .any(|pair| value(&pair[0]) == value(&pair[1]))
         };
         if spilled && base > 0 {
             self.spilled.truncate(base);

@@ -8,6 +8,7 @@
 //! Rules come from RFC 8259 (JSON), JSON-RPC 2.0, and the `schema.ts` of MCP's revisions (from here
 //! on "schema"); where those leave a choice, the strict one is taken.
 
+mod cursor;
 mod keys;
 mod scan;
 mod text;

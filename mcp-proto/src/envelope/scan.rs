@@ -4,6 +4,7 @@
 //! but not an acceptable message is only noted, and judged at the message's end: so the grammar has
 //! the last word over the whole document, and the id is found wherever it stands.
 
+use super::cursor::{Cursor, NOT_JSON, Stop};
 use super::keys::Keys;
 use super::text;
 use super::{
@@ -21,18 +22,15 @@ pub fn scan(document: &[u8], source: Source) -> Result<Document, ScanError> {
         return Err(stop(ScanReason::NotJson));
     }
     let mut scanner = Scanner {
-        text,
-        bytes: document,
-        at: 0,
+        cursor: Cursor::new(text),
         source,
         stack: [Open::default(); MAX_DEPTH],
         depth: 0,
         keys: Keys::new(),
-        line_breaks: false,
         found: Found::default(),
     };
-    scanner.skip_space();
-    if scanner.peek() == Some(b'[') {
+    scanner.cursor.skip_space();
+    if scanner.cursor.peek() == Some(b'[') {
         return scanner.batch().map(Document::Batch).map_err(stop);
     }
     match scanner.single() {
@@ -143,47 +141,29 @@ struct Found {
     has_lone_surrogate: bool,
 }
 
-/// Why the pass ends early: [`ScanReason::NotJson`] or [`ScanReason::TooDeep`].
-#[derive(Clone, Copy)]
-struct Stop(ScanReason);
-
-const NOT_JSON: Stop = Stop(ScanReason::NotJson);
-
-impl From<Stop> for ScanReason {
-    fn from(stop: Stop) -> Self {
-        stop.0
-    }
-}
-
 struct Scanner<'a> {
-    text: &'a str,
-    /// The bytes of `text`.
-    bytes: &'a [u8],
-    /// The index of the next byte.
-    at: usize,
+    cursor: Cursor<'a>,
     source: Source,
     stack: [Open; MAX_DEPTH],
     depth: usize,
     keys: Keys,
-    /// Whether CR or LF were skipped since this was last reset.
-    line_breaks: bool,
     found: Found,
 }
 
 impl Scanner<'_> {
     fn single(&mut self) -> Result<Result<Envelope, ScanReason>, Stop> {
         let judged = self.message()?;
-        self.end()?;
+        self.cursor.end()?;
         Ok(judged)
     }
 
     fn batch(&mut self) -> Result<Vec<Envelope>, ScanReason> {
         let mut envelopes = Vec::new();
         let mut refused = None;
-        self.at += 1;
-        self.skip_space();
-        if self.eat(b']') {
-            self.end()?;
+        self.cursor.at += 1;
+        self.cursor.skip_space();
+        if self.cursor.eat(b']') {
+            self.cursor.end()?;
             return Err(ScanReason::EmptyBatch);
         }
         loop {
@@ -195,27 +175,17 @@ impl Scanner<'_> {
                 Err(reason) if reason.is_parse_error() => refused = Some(reason),
                 Err(reason) => refused = refused.or(Some(reason)),
             }
-            self.skip_space();
-            if self.eat(b',') {
-                self.skip_space();
-            } else if self.eat(b']') {
+            self.cursor.skip_space();
+            if self.cursor.eat(b',') {
+                self.cursor.skip_space();
+            } else if self.cursor.eat(b']') {
                 break;
             } else {
                 return Err(NOT_JSON.into());
             }
         }
-        self.end()?;
+        self.cursor.end()?;
         refused.map_or(Ok(envelopes), Err)
-    }
-
-    /// Nothing but white space may follow.
-    fn end(&mut self) -> Result<(), Stop> {
-        self.skip_space();
-        if self.at == self.bytes.len() {
-            Ok(())
-        } else {
-            Err(NOT_JSON)
-        }
     }
 
     /// The id to echo in a refusal.
@@ -228,11 +198,11 @@ impl Scanner<'_> {
     /// Reads the value that begins here, and judges it as a message.
     fn message(&mut self) -> Result<Result<Envelope, ScanReason>, Stop> {
         self.found = Found::default();
-        self.line_breaks = false;
-        let start = self.at;
-        if self.peek() == Some(b'{') {
+        self.cursor.line_breaks = false;
+        let start = self.cursor.at;
+        if self.cursor.peek() == Some(b'{') {
             self.walk(Slot::Message)?;
-            Ok(self.judge(self.span(start)))
+            Ok(self.judge(self.cursor.span(start)))
         } else {
             self.walk(Slot::Other)?;
             Ok(Err(ScanReason::NotAnObject))
@@ -243,7 +213,7 @@ impl Scanner<'_> {
         let found = &self.found;
         let has = |field| found.seen & Slot::Field(field).bit() != 0;
         let span_of = |field| found.fields[field as usize];
-        let first = |field| span_of(field).of(self.bytes).first();
+        let first = |field| span_of(field).of(self.cursor.bytes).first();
         if found.has_lone_surrogate {
             return Err(ScanReason::NotJson);
         }
@@ -263,7 +233,7 @@ impl Scanner<'_> {
         if !self.is_id(span_of(Field::Id)) {
             let answers_nothing = self.source == Source::Child
                 && has(Field::Error)
-                && span_of(Field::Id).of(self.bytes) == b"null";
+                && span_of(Field::Id).of(self.cursor.bytes) == b"null";
             if has(Field::Id) && !answers_nothing || !has(Field::Id) && kind == Kind::Response {
                 return Err(ScanReason::InvalidId);
             }
@@ -279,12 +249,12 @@ impl Scanner<'_> {
                 (_, Source::Child) => {}
             }
         }
-        if has(Field::Error) && !text::is_integer(span_of(Field::ErrorCode).of(self.bytes)) {
+        if has(Field::Error) && !text::is_integer(span_of(Field::ErrorCode).of(self.cursor.bytes)) {
             return Err(ScanReason::InvalidError);
         }
         Ok(Envelope {
             kind,
-            line_breaks: self.line_breaks,
+            line_breaks: self.cursor.line_breaks,
             span,
             fields,
         })
@@ -292,7 +262,7 @@ impl Scanner<'_> {
 
     /// Whether this is an id, given that it is JSON and, if a string, text.
     fn is_id(&self, span: Span) -> bool {
-        let raw = span.of(self.bytes);
+        let raw = span.of(self.cursor.bytes);
         raw.len() <= MAX_ID
             && (text::is_integer(raw)
                 || raw.first() == Some(&b'"') && text::decode_string(raw).is_some())
@@ -301,16 +271,16 @@ impl Scanner<'_> {
     /// Reads the value that begins here, with all that it contains.
     fn walk(&mut self, mut slot: Slot) -> Result<(), Stop> {
         'value: loop {
-            let start = self.at;
+            let start = self.cursor.at;
             let mut escaped = false;
-            match self.peek() {
+            match self.cursor.peek() {
                 Some(b'"') => {
-                    self.at += 1;
-                    escaped = self.string()?;
+                    self.cursor.at += 1;
+                    escaped = self.cursor.string()?;
                 }
                 Some(b'{') => {
                     self.open(slot, true)?;
-                    if self.peek() != Some(b'}') {
+                    if self.cursor.peek() != Some(b'}') {
                         slot = self.key()?;
                         continue 'value;
                     }
@@ -318,36 +288,36 @@ impl Scanner<'_> {
                 }
                 Some(b'[') => {
                     self.open(slot, false)?;
-                    if self.peek() != Some(b']') {
+                    if self.cursor.peek() != Some(b']') {
                         slot = Slot::Other;
                         continue 'value;
                     }
                     self.close();
                 }
-                Some(b'-' | b'0'..=b'9') => self.number()?,
-                Some(b't') => self.literal("true")?,
-                Some(b'f') => self.literal("false")?,
-                Some(b'n') => self.literal("null")?,
+                Some(b'-' | b'0'..=b'9') => self.cursor.number()?,
+                Some(b't') => self.cursor.literal("true")?,
+                Some(b'f') => self.cursor.literal("false")?,
+                Some(b'n') => self.cursor.literal("null")?,
                 _ => return Err(NOT_JSON),
             }
-            self.note(slot, self.span(start), escaped);
+            self.note(slot, self.cursor.span(start), escaped);
             // A value has ended, and perhaps some of the containers around it.
             loop {
                 let Some(top) = self.depth.checked_sub(1) else {
                     return Ok(());
                 };
                 let open = self.stack[top];
-                self.skip_space();
-                match (self.peek(), open.is_object) {
+                self.cursor.skip_space();
+                match (self.cursor.peek(), open.is_object) {
                     (Some(b','), is_object) => {
-                        self.at += 1;
-                        self.skip_space();
+                        self.cursor.at += 1;
+                        self.cursor.skip_space();
                         slot = if is_object { self.key()? } else { Slot::Other };
                         continue 'value;
                     }
                     (Some(b'}'), true) | (Some(b']'), false) => {
                         self.close();
-                        self.note(open.slot, self.span(open.start as usize), false);
+                        self.note(open.slot, self.cursor.span(open.start as usize), false);
                     }
                     _ => return Err(NOT_JSON),
                 }
@@ -360,7 +330,7 @@ impl Scanner<'_> {
         let open = Open {
             slot,
             is_object,
-            start: self.at as u32,
+            start: self.cursor.at as u32,
             keys: self.keys.len() as u32,
         };
         *self
@@ -368,37 +338,37 @@ impl Scanner<'_> {
             .get_mut(self.depth)
             .ok_or(Stop(ScanReason::TooDeep))? = open;
         self.depth += 1;
-        self.at += 1;
-        self.skip_space();
+        self.cursor.at += 1;
+        self.cursor.skip_space();
         Ok(())
     }
 
     /// Leaves the innermost container, whose closing bracket is the next byte.
     fn close(&mut self) {
-        self.at += 1;
+        self.cursor.at += 1;
         self.depth -= 1;
         let open = self.stack[self.depth];
         if open.is_object && self.source == Source::Client {
-            self.found.has_equal_keys |= self.keys.close(open.keys as usize, self.text);
+            self.found.has_equal_keys |= self.keys.close(open.keys as usize, self.cursor.text);
         }
     }
 
     /// Reads a key and its colon, and gives what stands under it.
     fn key(&mut self) -> Result<Slot, Stop> {
-        if !self.eat(b'"') {
+        if !self.cursor.eat(b'"') {
             return Err(NOT_JSON);
         }
-        let start = self.at;
-        let escaped = self.string()?;
-        let end = self.at - 1;
-        self.skip_space();
-        if !self.eat(b':') {
+        let start = self.cursor.at;
+        let escaped = self.cursor.string()?;
+        let end = self.cursor.at - 1;
+        self.cursor.skip_space();
+        if !self.cursor.eat(b':') {
             return Err(NOT_JSON);
         }
-        self.skip_space();
+        self.cursor.skip_space();
 
         let parent = self.stack[self.depth - 1].slot;
-        let content = &self.text[start..end];
+        let content = &self.cursor.text[start..end];
         if self.source == Source::Client {
             self.keys.push(start as u32, end as u32, escaped);
         } else if parent == Slot::Other {
@@ -421,101 +391,14 @@ impl Scanner<'_> {
     fn note(&mut self, slot: Slot, span: Span, escaped: bool) {
         match slot {
             Slot::JsonRpc => {
-                let version = text::decode_string(span.of(self.bytes));
+                let version = text::decode_string(span.of(self.cursor.bytes));
                 self.found.is_json_rpc = version.as_deref() == Some("2.0");
             }
             Slot::Field(field) => self.found.fields[field as usize] = span,
             _ => {}
         }
-        if escaped && slot.is_read() && text::decode_string(span.of(self.bytes)).is_none() {
+        if escaped && slot.is_read() && text::decode_string(span.of(self.cursor.bytes)).is_none() {
             self.found.has_lone_surrogate = true;
-        }
-    }
-
-    /// Reads the rest of a string, and says whether it has escapes (RFC 8259, section 7).
-    fn string(&mut self) -> Result<bool, Stop> {
-        let mut escaped = false;
-        loop {
-            self.at = text::plain_end(self.bytes, self.at);
-            match self.peek() {
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(escaped);
-                }
-                Some(b'\\') => escaped = true,
-                _ => return Err(NOT_JSON),
-            }
-            self.at += match self.bytes.get(self.at + 1..) {
-                Some([b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..]) => 2,
-                Some([b'u', rest @ ..])
-                    if rest.len() >= 4 && rest[..4].iter().all(u8::is_ascii_hexdigit) =>
-                {
-                    6
-                }
-                _ => return Err(NOT_JSON),
-            };
-        }
-    }
-
-    /// Reads a number (RFC 8259, section 6).
-    fn number(&mut self) -> Result<(), Stop> {
-        self.eat(b'-');
-        if !self.eat(b'0') {
-            self.digits()?;
-        }
-        if self.eat(b'.') {
-            self.digits()?;
-        }
-        if self.eat(b'e') || self.eat(b'E') {
-            let _ = self.eat(b'+') || self.eat(b'-');
-            self.digits()?;
-        }
-        Ok(())
-    }
-
-    fn digits(&mut self) -> Result<(), Stop> {
-        let start = self.at;
-        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
-            self.at += 1;
-        }
-        if self.at == start {
-            Err(NOT_JSON)
-        } else {
-            Ok(())
-        }
-    }
-
-    fn literal(&mut self, literal: &str) -> Result<(), Stop> {
-        if !self.bytes[self.at..].starts_with(literal.as_bytes()) {
-            return Err(NOT_JSON);
-        }
-        self.at += literal.len();
-        Ok(())
-    }
-
-    /// Skips white space (RFC 8259, section 2).
-    fn skip_space(&mut self) {
-        while let Some(byte @ (b' ' | b'\t' | b'\n' | b'\r')) = self.peek() {
-            self.line_breaks |= byte == b'\n' || byte == b'\r';
-            self.at += 1;
-        }
-    }
-
-    fn peek(&self) -> Option<u8> {
-        self.bytes.get(self.at).copied()
-    }
-
-    fn eat(&mut self, byte: u8) -> bool {
-        let is_next = self.peek() == Some(byte);
-        self.at += usize::from(is_next);
-        is_next
-    }
-
-    /// From `start` to the next byte. [`scan`] has made sure that indices fit.
-    fn span(&self, start: usize) -> Span {
-        Span {
-            start: start as u32,
-            end: self.at as u32,
         }
     }
 }

@@ -50,11 +50,9 @@ fn ends(word: u64) -> u64 {
 
 /// The characters of a string's content; the first thing that is not a character of valid JSON, a
 /// lone surrogate above all, gives an error.
-#[derive(Clone)]
 pub(super) struct Decoded<'a>(Chars<'a>);
 
 /// A lone surrogate, or what no JSON string holds.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct NotText;
 
 impl<'a> Decoded<'a> {
@@ -129,5 +127,68 @@ pub(super) fn is_integer(raw: &[u8]) -> bool {
         [b'0'] => true,
         [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_content_ends_at_the_first_byte_that_ends_it() {
+        for length in 0..100 {
+            for from in [0, 1, 7] {
+                let mut document = vec![b'a'; from + length];
+                assert_eq!(plain_end(&document, from), document.len());
+                for end in from..document.len() {
+                    for byte in 0..=255 {
+                        document[end] = byte;
+                        // Something that ends it further on, and before it, must not disturb.
+                        let after = document.len() - 1;
+                        document[after] = if end == after { byte } else { b'"' };
+                        document[..from].fill(b'"');
+                        let expected = if is_end(byte) { end } else { after };
+                        let expected = expected + usize::from(end == after && !is_end(byte));
+                        assert_eq!(plain_end(&document, from), expected, "{byte} at {end}");
+                    }
+                    document[end] = b'\x7f';
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn strings_decode_as_they_should() {
+        for (raw, value) in [
+            (r#""""#, Some("")),
+            (r#""a\u0062c""#, Some("abc")),
+            (r#""\"\\\/\b\f\n\r\t""#, Some("\"\\/\u{8}\u{c}\n\r\t")),
+            (r#""\ud83d\ude00\uD83D\uDE00""#, Some("\u{1f600}\u{1f600}")),
+            (
+                r#""\ue000\uffff\udbff\udfff""#,
+                Some("\u{e000}\u{ffff}\u{10ffff}"),
+            ),
+            (r#""\ud83d""#, None),
+            (r#""\ude00""#, None),
+            (r#""\ud83d\ud83d""#, None),
+            (r#""\ud83dx\ude00""#, None),
+            (r#""\ud83d\n""#, None),
+            (r#""\u+061""#, None),
+            (r#""\u00""#, None),
+            (r#""\x""#, None),
+            (r#""a\""#, None),
+            (r#""a"b""#, None),
+            ("\"a\nb\"", None),
+            ("\"", None),
+            ("", None),
+            ("a", None),
+        ] {
+            assert_eq!(decode_string(raw.as_bytes()).as_deref(), value, "{raw}");
+        }
+        assert_eq!(decode_string(b"\"\xff\""), None);
+        assert!(matches!(
+            decode_string(b"\"plain\""),
+            Some(Cow::Borrowed("plain"))
+        ));
     }
 }

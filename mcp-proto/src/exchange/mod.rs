@@ -291,6 +291,17 @@ impl Exchange {
         });
     }
 
+    /// Takes note that the upstream that was called is lost: its driver panicked.
+    pub fn handle_upstream_lost(&mut self, now: Now) {
+        match &self.state {
+            State::Waiting { .. } => {
+                self.handle_mail(ExchangeMail(Letter::Refused(Refusal::ChildExited)), now);
+            }
+            State::Streaming { .. } => self.handle_mail(ExchangeMail(Letter::End), now),
+            _ => {}
+        }
+    }
+
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Now) {
         match self.state {

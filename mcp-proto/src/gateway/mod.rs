@@ -101,6 +101,20 @@ struct Child {
     granted: u64,
 }
 
+/// The methods that are judged by path; CONNECT, TRACE and unknown ones are refused anywhere.
+const ROUTED_METHODS: [Method; 7] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::OPTIONS,
+];
+
+/// The methods of the MCP endpoint.
+const ALLOW: &str = "GET, POST, DELETE, OPTIONS";
+
 /// After a failed start the next waits at least this long, and twice as long each further time.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
@@ -187,6 +201,20 @@ impl Gateway {
         }
     }
 
+    /// Takes note that an upstream is lost: its driver panicked. Whoever waits on it is told by
+    /// [`Exchange::handle_upstream_lost`](crate::Exchange::handle_upstream_lost).
+    pub fn handle_upstream_lost(&mut self, upstream: UpstreamId, _now: Now) {
+        if let Some(id) = self
+            .children
+            .remove(&upstream)
+            .and_then(|child| child.session)
+        {
+            self.sessions.remove(&id);
+            self.audit(AuditEvent::SessionEnded(SessionEnd::ChildExited), upstream);
+        }
+        self.serve_waiting();
+    }
+
     /// Begins to stop: opens nothing more, and tells every child to finish.
     pub fn handle_drain(&mut self, now: Now) {
         if self.draining {
@@ -252,6 +280,9 @@ impl Gateway {
     fn decide(&mut self, head: &RequestHead<'_>, now: Now) -> Result<Decision, Refusal> {
         self.judge_sender(head)?;
         let path = head.path();
+        if !ROUTED_METHODS.contains(head.method) {
+            return Ok(method_not_allowed(ALLOW, path == self.policy.path));
+        }
         if path == self.policy.path {
             self.decide_mcp(head, now)
         } else if path == "/health" {
@@ -273,6 +304,12 @@ impl Gateway {
     fn judge_sender(&self, head: &RequestHead<'_>) -> Result<(), Refusal> {
         if head.target.len() > self.policy.limits.target_bytes {
             return Err(Refusal::TargetTooLong);
+        }
+        let limits = &self.policy.limits;
+        if head.field_count > limits.head_fields
+            || head.target.len() + head.field_bytes > limits.head_bytes
+        {
+            return Err(Refusal::HeadTooLarge);
         }
         let host = head.host.value().ok_or(Refusal::BadHost)?;
         if let Some(authority) = head.authority
@@ -302,7 +339,6 @@ impl Gateway {
     }
 
     fn decide_mcp(&mut self, head: &RequestHead<'_>, now: Now) -> Result<Decision, Refusal> {
-        const ALLOW: &str = "GET, POST, DELETE, OPTIONS";
         match *head.method {
             Method::OPTIONS => Ok(no_content(Some(ALLOW))),
             Method::POST => {

@@ -1,0 +1,27 @@
+//! What the gateway's binaries share and no runtime needs.
+//!
+//! | module | what it is for |
+//! | --- | --- |
+//! | [`cli`] | the command line, the environment and the file, and what they mean |
+//! | [`settings`] | what is in force, as an embedder can also build it with no command line |
+//! | [`logging`] | the log on stderr, and a child's stderr made fit for it |
+//! | [`print_config`] | the configuration that each client needs to reach the gateway |
+//! | [`page`] | what a person sees who opens the gateway in a browser |
+//! | [`demo`] | a small stdio MCP server to try the gateway with |
+//! | [`guard`] | the small process that leaves no child behind when the gateway is killed |
+//!
+//! There is no `async fn` here and no runtime: what blocks says so.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod cli;
+pub mod demo;
+#[cfg(unix)]
+pub mod guard;
+pub mod logging;
+pub mod page;
+pub mod print_config;
+pub mod settings;
+
+pub use settings::{ChildCommand, LogFormat, LogSettings, Settings};

@@ -1,0 +1,391 @@
+//! One connection: hyper's HTTP/1.1, and an [`Exchange`] for each request.
+//!
+//! The exchange lives in the request's future until the response begins, and in the response's
+//! body after that. hyper tells of a disconnect by dropping either.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame as BodyFrame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use mcp_proto::{
+    Exchange, ExchangeOutput, GatewayMail, RequestHead, ResponseHead, UpstreamId, UpstreamMail,
+};
+use tokio::net::TcpStream;
+use tokio::time::{Instant as TokioInstant, Sleep};
+
+use crate::driver::{Driver, ExchangeInbox, UpstreamInbox, audit, lock};
+use crate::socket::{Progress, Socket};
+
+/// Most bytes that hyper gathers of a head, and of a response before it writes. Heads are judged
+/// by [`mcp_proto::Limits::head_bytes`]; this only bounds what hyper reads before there is one.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// What a connection's requests and its task tell each other.
+pub(crate) struct Connection {
+    progress: Arc<Progress>,
+    aborted: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Connection {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            progress: Arc::new(Progress::new()),
+            aborted: AtomicBool::new(false),
+            waker: Mutex::default(),
+        })
+    }
+
+    /// Closes the connection at once, whatever it is about to write.
+    pub(crate) fn abort(&self) {
+        self.aborted.store(true, Ordering::Release);
+        if let Some(waker) = lock(&self.waker).take() {
+            waker.wake();
+        }
+    }
+}
+
+/// Serves a connection until it closes. `closing` is ready when no further request is wanted.
+pub(crate) async fn serve(
+    stream: TcpStream,
+    driver: Arc<Driver>,
+    closing: impl Future<Output = ()>,
+) {
+    let connection = Connection::new();
+    let socket = Socket::new(stream, Arc::clone(&connection.progress));
+    let service = {
+        let (driver, connection) = (Arc::clone(&driver), Arc::clone(&connection));
+        service_fn(move |request| {
+            connection.progress.busy();
+            respond(request, Arc::clone(&driver), Arc::clone(&connection))
+        })
+    };
+    let mut http = http1::Builder::new()
+        .max_buf_size(BUFFER_BYTES)
+        .max_headers(driver.limits.head_fields + 1)
+        .serve_connection(TokioIo::new(socket), service);
+    let mut sleep = Box::pin(tokio::time::sleep(driver.limits.head_time));
+    let mut closing = std::pin::pin!(closing);
+    let mut closed = false;
+    let timed_out = poll_fn(|context| {
+        *lock(&connection.waker) = Some(context.waker().clone());
+        if connection.aborted.load(Ordering::Acquire) {
+            return Poll::Ready(false);
+        }
+        if !closed && closing.as_mut().poll(context).is_ready() {
+            closed = true;
+            Pin::new(&mut http).graceful_shutdown();
+        }
+        if Pin::new(&mut http).poll(context).is_ready() {
+            return Poll::Ready(false);
+        }
+        loop {
+            let progress = &connection.progress;
+            match progress.due(driver.limits.head_time, driver.limits.keep_alive_time) {
+                Some(due) if due <= TokioInstant::now() => {
+                    return Poll::Ready(progress.is_in_head());
+                }
+                // An alarm that comes early does no harm, so that a later one need not be set.
+                Some(due) if due < sleep.deadline() || sleep.is_elapsed() => {
+                    sleep.as_mut().reset(due);
+                }
+                Some(_) => {}
+                None => return Poll::Pending,
+            }
+            ready!(sleep.as_mut().poll(context));
+        }
+    })
+    .await;
+    if timed_out {
+        // hyper closes without a word; a client that is merely slow deserves one.
+        let stream = http.into_parts().io.into_inner().into_stream();
+        let answer =
+            "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+        // Nothing was written before: what does not fit into the socket's buffer never will.
+        let _ = stream.try_write(answer.as_bytes());
+    }
+}
+
+async fn respond(
+    request: Request<Incoming>,
+    driver: Arc<Driver>,
+    connection: Arc<Connection>,
+) -> io::Result<Response<ResponseBody>> {
+    let (parts, body) = request.into_parts();
+    let now = driver.now();
+    let mut exchange = Exchange::new(driver.next_exchange(), &driver.limits, now);
+    let target = parts
+        .uri
+        .path_and_query()
+        .map_or("", |target| target.as_str());
+    let authority = parts.uri.scheme().and(parts.uri.authority());
+    let head = RequestHead::new(
+        &parts.method,
+        target,
+        authority.map(|authority| authority.as_str()),
+        parts
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes())),
+    );
+    driver.admit(&mut exchange, &head, now);
+    let mut request = Running {
+        exchange,
+        driver,
+        inbox: None,
+        connection,
+        upstream: None,
+        head: None,
+        chunks: VecDeque::new(),
+        ended: false,
+        sleep: None,
+        reserved: 0,
+    };
+    let mut body = body;
+    let head = poll_fn(|context| request.poll_head(&mut body, context)).await?;
+    let mut response = Response::new(ResponseBody {
+        length: head.length,
+        request,
+    });
+    *response.status_mut() = head.status;
+    head.for_each_field(|name, value| {
+        response.headers_mut().insert(name, value);
+    });
+    Ok(response)
+}
+
+/// An exchange that is being driven.
+struct Running {
+    exchange: Exchange,
+    driver: Arc<Driver>,
+    /// Made when there is somebody to write to it.
+    inbox: Option<Arc<ExchangeInbox>>,
+    connection: Arc<Connection>,
+    /// Where the exchange's mail goes, once it has written any.
+    upstream: Option<Arc<UpstreamInbox>>,
+    head: Option<ResponseHead>,
+    chunks: VecDeque<Bytes>,
+    ended: bool,
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// Bytes of the request's body that stand in the budget.
+    reserved: usize,
+}
+
+impl Running {
+    /// Drives the exchange until the response begins.
+    fn poll_head(
+        &mut self,
+        body: &mut Incoming,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<ResponseHead>> {
+        loop {
+            self.perform();
+            if let Some(head) = self.head.take() {
+                self.release_body();
+                return Poll::Ready(Ok(head));
+            }
+            if self.exchange.wants_body() {
+                match Pin::new(&mut *body).poll_frame(context) {
+                    Poll::Ready(frame) => {
+                        self.take_body(frame)?;
+                        continue;
+                    }
+                    Poll::Pending => {}
+                }
+            }
+            if !self.poll_events(context) {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn take_body(
+        &mut self,
+        frame: Option<Result<BodyFrame<Bytes>, hyper::Error>>,
+    ) -> io::Result<()> {
+        let now = self.driver.now();
+        match frame {
+            None => self.exchange.handle_body_end(now),
+            Some(Err(error)) => {
+                self.exchange.handle_disconnect(now);
+                self.perform();
+                return Err(io::Error::other(error));
+            }
+            // Trailers are read and mean nothing.
+            Some(Ok(frame)) => {
+                if let Ok(chunk) = frame.into_data() {
+                    if self.driver.reserve_body(chunk.len()) {
+                        self.reserved += chunk.len();
+                        self.exchange.handle_body(chunk, now);
+                    } else {
+                        self.exchange.handle_no_room(now);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes mail and time. Whether anything happened; if not, `context` is woken when it does.
+    fn poll_events(&mut self, context: &mut Context<'_>) -> bool {
+        let now = self.driver.now();
+        if let Some(inbox) = &self.inbox
+            && inbox.deliver(&mut self.exchange, now, Some(context))
+        {
+            return true;
+        }
+        let Some(due) = self.exchange.poll_timeout() else {
+            return false;
+        };
+        if due <= now.monotonic {
+            self.exchange.handle_timeout(now);
+            return true;
+        }
+        let due = self.driver.to_tokio(due);
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        // An alarm that comes early does no harm, so that a later one need not be set.
+        if due < sleep.deadline() || sleep.is_elapsed() {
+            sleep.as_mut().reset(due);
+        }
+        while sleep.as_mut().poll(context).is_ready() {
+            sleep.as_mut().reset(due);
+        }
+        false
+    }
+
+    fn perform(&mut self) {
+        while let Some(output) = self.exchange.poll_output() {
+            match output {
+                ExchangeOutput::ToGateway(mail) => {
+                    let inbox = self.inbox();
+                    self.driver.ask(self.exchange.id(), &inbox, mail);
+                }
+                ExchangeOutput::ToUpstream { upstream, mail } => self.post(upstream, mail),
+                ExchangeOutput::Head(head) => self.head = Some(head),
+                ExchangeOutput::Chunk(frame) => self.chunks.extend(frame.into_slices()),
+                ExchangeOutput::End => self.ended = true,
+                ExchangeOutput::Audit(record) => audit(&record),
+            }
+        }
+    }
+
+    fn inbox(&mut self) -> Arc<ExchangeInbox> {
+        let connection = &self.connection;
+        let inbox = self
+            .inbox
+            .get_or_insert_with(|| ExchangeInbox::new(Arc::clone(connection)));
+        Arc::clone(inbox)
+    }
+
+    fn post(&mut self, upstream: UpstreamId, mail: UpstreamMail) {
+        if let Some(to) = &self.upstream {
+            return to.push(mail, None);
+        }
+        self.upstream = self.driver.upstream(upstream);
+        let from = (self.exchange.id(), self.inbox());
+        match &self.upstream {
+            Some(to) => to.push(mail, Some(from)),
+            None => from.1.upstream_lost(),
+        }
+    }
+
+    fn release_body(&mut self) {
+        self.driver.release_body(std::mem::take(&mut self.reserved));
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.release_body();
+        self.connection.progress.idle();
+        if self.exchange.is_done() {
+            return;
+        }
+        let inbox = self.inbox();
+        if self.exchange.awaits_gateway() {
+            let mut posts = Vec::new();
+            let driver = Arc::clone(&self.driver);
+            driver.withdraw(&mut self.exchange, &inbox, |output| {
+                let mut to_gateway: Option<GatewayMail> = None;
+                match output {
+                    ExchangeOutput::ToGateway(mail) => to_gateway = Some(mail),
+                    ExchangeOutput::ToUpstream { upstream, mail } => posts.push((upstream, mail)),
+                    ExchangeOutput::Audit(record) => audit(&record),
+                    ExchangeOutput::Head(_) | ExchangeOutput::Chunk(_) | ExchangeOutput::End => {}
+                }
+                to_gateway
+            });
+            for (upstream, mail) in posts {
+                self.post(upstream, mail);
+            }
+        } else {
+            let now = self.driver.now();
+            inbox.deliver(&mut self.exchange, now, None);
+            self.exchange.handle_disconnect(now);
+            self.perform();
+        }
+    }
+}
+
+/// A response's body: what the exchange hands out.
+struct ResponseBody {
+    /// Bytes of the whole body, if it is no stream.
+    length: Option<u64>,
+    request: Running,
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<BodyFrame<Bytes>, Infallible>>> {
+        let request = &mut self.get_mut().request;
+        loop {
+            if let Some(chunk) = request.chunks.pop_front() {
+                // hyper takes it into a buffer that is bounded.
+                let now = request.driver.now();
+                request.exchange.handle_written(chunk.len(), now);
+                request.perform();
+                return Poll::Ready(Some(Ok(BodyFrame::data(chunk))));
+            }
+            if request.ended {
+                return Poll::Ready(None);
+            }
+            if !request.poll_events(context) {
+                return Poll::Pending;
+            }
+            request.perform();
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.request.ended && self.request.chunks.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.length {
+            Some(_) => {
+                let left = self.request.chunks.iter().map(|chunk| chunk.len() as u64);
+                SizeHint::with_exact(left.sum())
+            }
+            None => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! What connections and children share: the [`Gateway`] under its one lock, and where mail goes.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, Weak};
+use std::task::{Context, Waker};
+use std::time::{Instant as StdInstant, SystemTime, UNIX_EPOCH};
+
+use gateway_kit::guard::GuardHandle;
+use gateway_kit::settings::ChildCommand;
+use mcp_proto::{
+    AuditEvent, AuditRecord, Exchange, ExchangeId, ExchangeMail, Gateway, GatewayMail,
+    GatewayOutput, Instant, Limits, Now, Policy, RequestHead, Upstream, UpstreamId, UpstreamMail,
+};
+use tokio::sync::{Notify, mpsc};
+use tracing::{info, warn};
+
+use crate::child;
+use crate::connection::Connection;
+
+/// The process's two clocks, as the machines want them.
+struct Clock {
+    origin: StdInstant,
+}
+
+impl Clock {
+    fn now(&self) -> Now {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH);
+        Now {
+            monotonic: Instant::from_nanos(
+                u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX),
+            ),
+            unix_ms: unix.map_or(0, |time| {
+                u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+            }),
+        }
+    }
+
+    fn to_tokio(&self, instant: Instant) -> tokio::time::Instant {
+        let origin = tokio::time::Instant::from_std(self.origin);
+        origin + std::time::Duration::from_nanos(instant.as_nanos())
+    }
+}
+
+/// Mail for one exchange, and whoever waits for it.
+pub(crate) struct ExchangeInbox {
+    state: Mutex<ExchangeInboxState>,
+    connection: Arc<Connection>,
+}
+
+#[derive(Default)]
+struct ExchangeInboxState {
+    mail: VecDeque<ExchangeMail>,
+    upstream_lost: bool,
+    waker: Option<Waker>,
+}
+
+impl ExchangeInbox {
+    pub(crate) fn new(connection: Arc<Connection>) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::default(),
+            connection,
+        })
+    }
+
+    pub(crate) fn push(&self, mail: ExchangeMail) {
+        let mut state = lock(&self.state);
+        state.mail.push_back(mail);
+        wake(&mut state.waker);
+    }
+
+    pub(crate) fn upstream_lost(&self) {
+        let mut state = lock(&self.state);
+        state.upstream_lost = true;
+        wake(&mut state.waker);
+    }
+
+    /// Hands what has come to the exchange. With nothing there, `context` is woken later.
+    pub(crate) fn deliver(
+        &self,
+        exchange: &mut Exchange,
+        now: Now,
+        context: Option<&mut Context<'_>>,
+    ) -> bool {
+        let (mail, lost) = {
+            let mut state = lock(&self.state);
+            let mail = std::mem::take(&mut state.mail);
+            let lost = std::mem::take(&mut state.upstream_lost);
+            if mail.is_empty()
+                && !lost
+                && let Some(context) = context
+            {
+                state.waker = Some(context.waker().clone());
+            }
+            (mail, lost)
+        };
+        let any = !mail.is_empty() || lost;
+        for mail in mail {
+            exchange.handle_mail(mail, now);
+        }
+        if lost {
+            exchange.handle_upstream_lost(now);
+        }
+        any
+    }
+
+    /// Closes the connection at once.
+    pub(crate) fn disconnect(&self) {
+        self.connection.abort();
+    }
+}
+
+/// Mail for one upstream, and its task.
+#[derive(Default)]
+pub(crate) struct UpstreamInbox {
+    state: Mutex<UpstreamInboxState>,
+}
+
+#[derive(Default)]
+struct UpstreamInboxState {
+    mail: VecDeque<Post>,
+    waker: Option<Waker>,
+}
+
+/// A piece of mail; an exchange's first carries the way back.
+pub(crate) struct Post {
+    pub(crate) mail: UpstreamMail,
+    pub(crate) from: Option<(ExchangeId, Arc<ExchangeInbox>)>,
+}
+
+impl UpstreamInbox {
+    pub(crate) fn push(&self, mail: UpstreamMail, from: Option<(ExchangeId, Arc<ExchangeInbox>)>) {
+        let mut state = lock(&self.state);
+        state.mail.push_back(Post { mail, from });
+        wake(&mut state.waker);
+    }
+
+    /// Takes all that has come. With nothing there, `context` is woken later.
+    pub(crate) fn take(&self, context: &mut Context<'_>) -> VecDeque<Post> {
+        let mut state = lock(&self.state);
+        if state.mail.is_empty() {
+            state.waker = Some(context.waker().clone());
+        }
+        std::mem::take(&mut state.mail)
+    }
+}
+
+struct Core {
+    gateway: Gateway,
+    /// Exchanges that wait for the gateway's word.
+    waiting: HashMap<ExchangeId, Arc<ExchangeInbox>>,
+    /// When the timer's task will look.
+    timer: Option<Instant>,
+}
+
+/// What connections and children share.
+pub(crate) struct Driver {
+    me: Weak<Self>,
+    clock: Clock,
+    core: Mutex<Core>,
+    upstreams: RwLock<HashMap<UpstreamId, Arc<UpstreamInbox>>>,
+    next_exchange: AtomicU64,
+    body_bytes: AtomicUsize,
+    pub(crate) timer_changed: Notify,
+    pub(crate) limits: Limits,
+    pub(crate) command: ChildCommand,
+    pub(crate) guard: Option<GuardHandle>,
+    /// Marks this process's children in their environment.
+    pub(crate) instance: String,
+    /// Held by every child's task; the other end closes when all have ended.
+    children: Mutex<Option<mpsc::Sender<()>>>,
+}
+
+impl Driver {
+    /// A driver, and the receiver that closes once draining has ended and no child is left.
+    pub(crate) fn new(
+        policy: Policy,
+        command: ChildCommand,
+        guard: Option<GuardHandle>,
+        instance: String,
+        seed: [u8; 32],
+    ) -> (Arc<Self>, mpsc::Receiver<()>) {
+        let clock = Clock {
+            origin: StdInstant::now(),
+        };
+        let (children, ended) = mpsc::channel(1);
+        let limits = policy.limits.clone();
+        let gateway = Gateway::new(policy, seed, clock.now());
+        let driver = Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            core: Mutex::new(Core {
+                gateway,
+                waiting: HashMap::new(),
+                timer: None,
+            }),
+            clock,
+            upstreams: RwLock::default(),
+            next_exchange: AtomicU64::new(1),
+            body_bytes: AtomicUsize::new(0),
+            timer_changed: Notify::new(),
+            limits,
+            command,
+            guard,
+            instance,
+            children: Mutex::new(Some(children)),
+        });
+        driver.with_gateway(|_, _| {});
+        (driver, ended)
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    pub(crate) fn to_tokio(&self, instant: Instant) -> tokio::time::Instant {
+        self.clock.to_tokio(instant)
+    }
+
+    pub(crate) fn next_exchange(&self) -> ExchangeId {
+        ExchangeId(self.next_exchange.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Has the gateway judge a head, and the exchange hear of it.
+    pub(crate) fn admit(&self, exchange: &mut Exchange, head: &RequestHead<'_>, now: Now) {
+        let mut core = lock_core(&self.core);
+        core.gateway.handle_request(exchange.id(), head, now);
+        self.drain(&mut core, Some(exchange), now);
+    }
+
+    /// Hands an exchange's mail to the gateway; the answer comes to its inbox.
+    pub(crate) fn ask(&self, exchange: ExchangeId, inbox: &Arc<ExchangeInbox>, mail: GatewayMail) {
+        let now = self.now();
+        let mut core = lock_core(&self.core);
+        core.waiting.insert(exchange, Arc::clone(inbox));
+        core.gateway.handle_mail(mail, now);
+        self.drain(&mut core, None, now);
+    }
+
+    /// Ends an exchange that waits for the gateway's word: under its lock, so that no word comes
+    /// between the exchange's last look and its end.
+    pub(crate) fn withdraw(
+        &self,
+        exchange: &mut Exchange,
+        inbox: &ExchangeInbox,
+        mut output: impl FnMut(mcp_proto::ExchangeOutput) -> Option<GatewayMail>,
+    ) {
+        let now = self.now();
+        let mut core = lock_core(&self.core);
+        core.waiting.remove(&exchange.id());
+        inbox.deliver(exchange, now, None);
+        exchange.handle_disconnect(now);
+        while let Some(next) = exchange.poll_output() {
+            if let Some(mail) = output(next) {
+                core.gateway.handle_mail(mail, now);
+            }
+        }
+        self.drain(&mut core, None, now);
+    }
+
+    /// Hands an upstream's mail to the gateway.
+    pub(crate) fn tell_gateway(&self, mail: GatewayMail) {
+        self.with_gateway(|gateway, now| gateway.handle_mail(mail, now));
+    }
+
+    pub(crate) fn handle_timeout(&self) {
+        self.with_gateway(Gateway::handle_timeout);
+    }
+
+    /// Begins to stop.
+    pub(crate) fn drain_all(&self) {
+        self.with_gateway(Gateway::handle_drain);
+        // Children's tasks hold their own ends.
+        *lock(&self.children) = None;
+    }
+
+    pub(crate) fn gateway_timeout(&self) -> Option<Instant> {
+        lock_core(&self.core).timer
+    }
+
+    pub(crate) fn upstream(&self, upstream: UpstreamId) -> Option<Arc<UpstreamInbox>> {
+        let upstreams = self
+            .upstreams
+            .read()
+            .unwrap_or_else(|_| std::process::abort());
+        upstreams.get(&upstream).cloned()
+    }
+
+    /// Forgets an upstream that is drained.
+    pub(crate) fn forget(&self, upstream: UpstreamId) {
+        let mut upstreams = self
+            .upstreams
+            .write()
+            .unwrap_or_else(|_| std::process::abort());
+        upstreams.remove(&upstream);
+    }
+
+    /// Ends an upstream whose task panicked.
+    pub(crate) fn lose(&self, upstream: UpstreamId) {
+        self.forget(upstream);
+        self.with_gateway(|gateway, now| gateway.handle_upstream_lost(upstream, now));
+    }
+
+    /// Sets bytes of request bodies aside; false if the budget does not have them.
+    pub(crate) fn reserve_body(&self, bytes: usize) -> bool {
+        let before = self.body_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let fits = before + bytes <= self.limits.body_budget_bytes;
+        if !fits {
+            self.release_body(bytes);
+        }
+        fits
+    }
+
+    pub(crate) fn release_body(&self, bytes: usize) {
+        self.body_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn with_gateway(&self, act: impl FnOnce(&mut Gateway, Now)) {
+        let now = self.now();
+        let mut core = lock_core(&self.core);
+        act(&mut core.gateway, now);
+        self.drain(&mut core, None, now);
+    }
+
+    /// Does what the gateway wants done, with its lock held. Mail for `current` goes straight in.
+    fn drain(&self, core: &mut Core, mut current: Option<&mut Exchange>, now: Now) {
+        while let Some(output) = core.gateway.poll_output() {
+            match output {
+                GatewayOutput::ToExchange { exchange, mail } => match &mut current {
+                    Some(current) if current.id() == exchange => current.handle_mail(mail, now),
+                    _ => {
+                        if let Some(inbox) = core.waiting.remove(&exchange) {
+                            inbox.push(mail);
+                        }
+                    }
+                },
+                GatewayOutput::ToUpstream { upstream, mail } => {
+                    if let Some(inbox) = self.upstream(upstream) {
+                        inbox.push(mail, None);
+                    }
+                }
+                GatewayOutput::Open(opening) => {
+                    let upstream = Upstream::new(opening, &self.limits, now);
+                    let inbox = Arc::new(UpstreamInbox::default());
+                    self.upstreams
+                        .write()
+                        .unwrap_or_else(|_| std::process::abort())
+                        .insert(upstream.id(), Arc::clone(&inbox));
+                    if let (Some(driver), Some(alive)) =
+                        (self.me.upgrade(), lock(&self.children).clone())
+                    {
+                        tokio::spawn(child::drive(upstream, inbox, driver, alive));
+                    }
+                }
+                GatewayOutput::Audit(record) => audit(&record),
+            }
+        }
+        let timer = core.gateway.poll_timeout();
+        if timer.is_some_and(|timer| core.timer.is_none_or(|set| timer < set)) {
+            self.timer_changed.notify_one();
+        }
+        core.timer = timer;
+    }
+}
+
+/// Writes a record to the log.
+pub(crate) fn audit(record: &AuditRecord) {
+    let exchange = record.exchange.map(|exchange| exchange.0);
+    let upstream = record.upstream.map(UpstreamId::get);
+    match record.event {
+        AuditEvent::Refused(refusal) => info!(
+            target: "audit", exchange, upstream, reason = refusal.reason(), "refused"
+        ),
+        AuditEvent::SessionEnded(end) => info!(
+            target: "audit", exchange, upstream, reason = end.reason(), "session ended"
+        ),
+        AuditEvent::SessionOpened => {
+            info!(target: "audit", exchange, upstream, "session opened");
+        }
+        AuditEvent::Probed { passed: true } => {
+            info!(target: "audit", upstream, "start-up probe passed");
+        }
+        AuditEvent::Probed { passed: false } => warn!(
+            target: "audit",
+            upstream,
+            "start-up probe failed: the wrapped server did not answer initialize"
+        ),
+        event => warn!(target: "audit", exchange, upstream, ?event, "dropped"),
+    }
+}
+
+fn wake(waker: &mut Option<Waker>) {
+    if let Some(waker) = waker.take() {
+        waker.wake();
+    }
+}
+
+/// An inbox is whole whatever happened to whoever held it: there is no step in between.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// A gateway that panicked half-way may admit anyone: nothing goes on with it.
+fn lock_core(core: &Mutex<Core>) -> MutexGuard<'_, Core> {
+    core.lock().unwrap_or_else(|_| std::process::abort())
+}

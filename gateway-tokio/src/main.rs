@@ -1,0 +1,71 @@
+//! The binary `mcp-gateway`.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use gateway_kit::cli::{self, Invocation};
+use gateway_kit::settings::Settings;
+use gateway_kit::{demo, guard, logging};
+use gateway_tokio::Server;
+use tokio::signal::unix::{SignalKind, signal};
+
+fn main() -> ExitCode {
+    let invocation = cli::parse(
+        std::env::args_os().skip(1),
+        std::env::vars_os(),
+        "mcp-gateway",
+    );
+    let result = match invocation {
+        Ok(Invocation::Serve(settings)) => serve(*settings),
+        Ok(
+            Invocation::CheckConfig(text) | Invocation::PrintConfig(text) | Invocation::Help(text),
+        ) => io::stdout().write_all(text.as_bytes()),
+        Ok(Invocation::DemoServer) => demo::serve(io::stdin().lock(), io::stdout()),
+        Ok(Invocation::Guard { marker }) => guard::run(&marker, io::stdin()),
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(cli::Error::EXIT_CODE);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mcp-gateway: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(settings: Settings) -> io::Result<()> {
+    logging::init(&settings.log).map_err(io::Error::other)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(settings.workers)
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut stop = async move || {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        let server = Server::bind(settings).await?;
+        let (first, second) = tokio::sync::oneshot::channel::<()>();
+        let mut first = Some(first);
+        let watch = async move {
+            stop().await;
+            drop(first.take());
+            stop().await;
+        };
+        let ordered = async move {
+            let _ = second.await;
+        };
+        tokio::select! {
+            () = server.run(ordered) => Ok(()),
+            // A second signal: at once. What is dropped kills its children.
+            () = watch => Err(io::Error::other("stopped before everything was finished")),
+        }
+    })
+}
