@@ -31,7 +31,8 @@ pub(super) struct Call {
     pub(super) last_deadline: Instant,
     /// When to begin an event stream if nothing has been sent.
     pub(super) silence_at: Option<Instant>,
-    /// When to close the stream for the client to resume it.
+    /// When to close the stream for the client to resume it: once, since a stream that was
+    /// resumed has shown that its client can.
     pub(super) poll_at: Option<Instant>,
     /// When the timer is set to.
     pub(super) timer: Instant,

@@ -196,7 +196,7 @@ impl Upstream {
                 last_event_id,
             } => {
                 self.seen += 1;
-                self.listen(exchange, last_event_id.as_ref(), now);
+                self.listen(exchange, last_event_id.as_ref());
             }
             Letter::Forfeit => self.seen += 1,
             Letter::Release { exchange, bytes } => self.streams.release(exchange, bytes),
@@ -311,13 +311,13 @@ impl Upstream {
         }
     }
 
-    fn listen(&mut self, exchange: ExchangeId, last_event_id: Option<&Bytes>, now: Now) {
+    fn listen(&mut self, exchange: ExchangeId, last_event_id: Option<&Bytes>) {
         if self.phase == Phase::Ended {
             return self.refuse(exchange, Refusal::SessionNotFound);
         }
         if let Some(id) = last_event_id {
             return match self.streams.resume(exchange, id) {
-                Ok(resumed) => self.resumed(exchange, resumed, now),
+                Ok(resumed) => self.resumed(exchange, resumed),
                 Err(refusal) => self.refuse(exchange, refusal),
             };
         }
@@ -332,7 +332,7 @@ impl Upstream {
         self.flush_waiting(stream, false);
     }
 
-    fn resumed(&mut self, exchange: ExchangeId, resumed: streams::Resumed, now: Now) {
+    fn resumed(&mut self, exchange: ExchangeId, resumed: streams::Resumed) {
         if let Some(replaced) = resumed.replaced {
             self.tell(replaced, exchange::Letter::End, true);
         }
@@ -348,21 +348,6 @@ impl Upstream {
             self.finish(resumed.key);
         } else if resumed.kind == Kind::Listen {
             self.flush_waiting(resumed.key, false);
-        } else {
-            let poll_at = self.limits.poll_after.map(|after| now.monotonic + after);
-            let minted: Vec<u64> = self
-                .calls
-                .iter()
-                .filter(|(_, call)| call.stream == resumed.key)
-                .map(|(minted, _)| minted)
-                .collect();
-            for minted in minted {
-                if let Some(call) = self.calls.get_mut(minted) {
-                    call.poll_at =
-                        poll_at.filter(|_| call.poll_at.is_none() && !call.is_initialize);
-                }
-                self.arm_call(minted);
-            }
         }
     }
 

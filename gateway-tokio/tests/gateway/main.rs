@@ -1,0 +1,8 @@
+//! The binary as a user starts it: what becomes of its children, and how it stops.
+
+mod http;
+mod processes;
+mod run;
+
+mod shutdown;
+mod survivors;
