@@ -8,6 +8,7 @@
 //! | [`print_config`] | the configuration that each client needs to reach the gateway |
 //! | [`page`] | what a person sees who opens the gateway in a browser |
 //! | [`demo`] | a small stdio MCP server to try the gateway with |
+//! | [`descriptors`] | what the gateway inherits and its children must not |
 //! | [`guard`] | the small process that leaves no child behind when the gateway is killed |
 //!
 //! There is no `async fn` here and no runtime: what blocks says so.
@@ -17,6 +18,8 @@
 
 pub mod cli;
 pub mod demo;
+#[cfg(unix)]
+pub mod descriptors;
 #[cfg(unix)]
 pub mod guard;
 pub mod logging;

@@ -3,7 +3,7 @@
 use gateway_kit::demo;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, PipeWriter, Write, pipe};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -90,8 +90,9 @@ impl Client {
     /// Ends the input; the server must end too, and have said nothing more.
     fn end(self) {
         drop(self.input);
+        let last = self.messages.recv_timeout(PATIENCE);
+        assert_eq!(last, Err(RecvTimeoutError::Disconnected));
         self.server.join().unwrap().unwrap();
-        assert_eq!(self.messages.recv_timeout(PATIENCE).ok(), None);
     }
 }
 

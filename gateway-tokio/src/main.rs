@@ -5,11 +5,15 @@ use std::process::ExitCode;
 
 use gateway_kit::cli::{self, Invocation};
 use gateway_kit::settings::Settings;
-use gateway_kit::{demo, guard, logging};
+use gateway_kit::{demo, descriptors, guard, logging};
 use gateway_tokio::Server;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
+    if let Err(error) = descriptors::close_inherited() {
+        eprintln!("mcp-gateway: inherited descriptors cannot be listed: {error}");
+        return ExitCode::FAILURE;
+    }
     let invocation = cli::parse(
         std::env::args_os().skip(1),
         std::env::vars_os(),

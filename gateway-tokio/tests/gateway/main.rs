@@ -4,5 +4,6 @@ mod http;
 mod processes;
 mod run;
 
+mod inheritance;
 mod shutdown;
 mod survivors;

@@ -15,7 +15,14 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts `mcp-gateway OPTIONS -- COMMAND` on a free port, with a mark that its children get.
     pub(crate) fn start(mark: &str, options: &[&str], command: &[&str]) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_mcp-gateway"))
+        Self::start_from(":", mark, options, command)
+    }
+
+    /// The same, from a shell that does something first.
+    pub(crate) fn start_from(before: &str, mark: &str, options: &[&str], command: &[&str]) -> Self {
+        let mut process = Command::new("sh")
+            .args(["-c", &format!("{before}; exec \"$0\" \"$@\"")])
+            .arg(env!("CARGO_BIN_EXE_mcp-gateway"))
             .args(["--port", "0", "--env", &format!("{MARK}={mark}")])
             .args(options)
             .arg("--")
