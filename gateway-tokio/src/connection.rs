@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -31,6 +32,16 @@ use crate::socket::{Progress, Socket};
 /// Most bytes that hyper gathers of a head, and of a response before it writes. Heads are judged
 /// by [`mcp_proto::Limits::head_bytes`]; this only bounds what hyper reads before there is one.
 const BUFFER_BYTES: usize = 64 * 1024;
+
+/// Most fields of a head that hyper takes by itself; to be told a number costs it an allocation for
+/// each request.
+const HYPERS_HEAD_FIELDS: usize = 100;
+
+/// Most bytes of a refused body that are read and thrown away.
+const MOST_DISCARDED: usize = 64 * 1024;
+
+/// How long a connection that is closed may take to be read to its end.
+const LINGER_TIME: Duration = Duration::from_secs(1);
 
 /// What a connection's requests and its task tell each other.
 pub(crate) struct Connection {
@@ -72,31 +83,34 @@ pub(crate) async fn serve(
             respond(request, Arc::clone(&driver), Arc::clone(&connection))
         })
     };
-    let mut http = http1::Builder::new()
-        .max_buf_size(BUFFER_BYTES)
-        .max_headers(driver.limits.head_fields + 1)
-        .serve_connection(TokioIo::new(socket), service);
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(BUFFER_BYTES);
+    if driver.limits.head_fields > HYPERS_HEAD_FIELDS {
+        builder.max_headers(driver.limits.head_fields);
+    }
+    let mut http = builder.serve_connection(TokioIo::new(socket), service);
     let mut sleep = Box::pin(tokio::time::sleep(driver.limits.head_time));
     let mut closing = std::pin::pin!(closing);
     let mut closed = false;
-    let timed_out = poll_fn(|context| {
+    let end = poll_fn(|context| {
         *lock(&connection.waker) = Some(context.waker().clone());
         if connection.aborted.load(Ordering::Acquire) {
-            return Poll::Ready(false);
+            return Poll::Ready(End::Aborted);
         }
         if !closed && closing.as_mut().poll(context).is_ready() {
             closed = true;
             Pin::new(&mut http).graceful_shutdown();
         }
         if Pin::new(&mut http).poll(context).is_ready() {
-            return Poll::Ready(false);
+            return Poll::Ready(End::Closed);
         }
         loop {
             let progress = &connection.progress;
             match progress.due(driver.limits.head_time, driver.limits.keep_alive_time) {
-                Some(due) if due <= TokioInstant::now() => {
-                    return Poll::Ready(progress.is_in_head());
+                Some(due) if due <= TokioInstant::now() && progress.is_in_head() => {
+                    return Poll::Ready(End::SlowHead);
                 }
+                Some(due) if due <= TokioInstant::now() => return Poll::Ready(End::Closed),
                 // An alarm that comes early does no harm, so that a later one need not be set.
                 Some(due) if due < sleep.deadline() || sleep.is_elapsed() => {
                     sleep.as_mut().reset(due);
@@ -108,14 +122,29 @@ pub(crate) async fn serve(
         }
     })
     .await;
-    if timed_out {
-        // hyper closes without a word; a client that is merely slow deserves one.
-        let stream = http.into_parts().io.into_inner().into_stream();
-        let answer =
-            "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-        // Nothing was written before: what does not fit into the socket's buffer never will.
-        let _ = stream.try_write(answer.as_bytes());
+    if let End::Aborted = end {
+        return;
     }
+    let stream = http.into_parts().io.into_inner().into_stream();
+    if let End::SlowHead = end {
+        // hyper closes without a word; a client that is merely slow deserves one. Nothing was
+        // written before: what does not fit into the socket's buffer never will.
+        let _ = stream.try_write(
+            b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+        );
+    }
+    let _ = rustix::net::shutdown(&stream, rustix::net::Shutdown::Write);
+    let _ = tokio::time::timeout(LINGER_TIME, linger(stream)).await;
+}
+
+/// Why a connection ends.
+enum End {
+    /// By either side, between requests or after one that asked for it.
+    Closed,
+    /// A head did not arrive in time.
+    SlowHead,
+    /// A reader has stopped reading.
+    Aborted,
 }
 
 async fn respond(
@@ -166,6 +195,31 @@ async fn respond(
     Ok(response)
 }
 
+/// Takes in what has come of a body that nobody wants: a small one then does not cost the
+/// connection.
+fn discard(body: &mut Incoming, context: &mut Context<'_>) {
+    let mut discarded = 0;
+    while discarded < MOST_DISCARDED
+        && let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut *body).poll_frame(context)
+    {
+        discarded += frame.data_ref().map_or(0, Bytes::len);
+    }
+}
+
+/// Closes a connection so that the last response arrives: closing with bytes unread would reset it
+/// and take the response along.
+async fn linger(stream: TcpStream) {
+    let mut buffer = [0; 4096];
+    let mut discarded = 0;
+    while discarded < MOST_DISCARDED && stream.readable().await.is_ok() {
+        match stream.try_read(&mut buffer) {
+            Ok(read @ 1..) => discarded += read,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(_) | Err(_) => return,
+        }
+    }
+}
+
 /// An exchange that is being driven.
 struct Running {
     exchange: Exchange,
@@ -194,6 +248,7 @@ impl Running {
             self.perform();
             if let Some(head) = self.head.take() {
                 self.release_body();
+                discard(body, context);
                 return Poll::Ready(Ok(head));
             }
             if self.exchange.wants_body() {
