@@ -21,7 +21,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use mcp_proto::{
-    Exchange, ExchangeOutput, GatewayMail, RequestHead, ResponseHead, UpstreamId, UpstreamMail,
+    AuditEvent, AuditRecord, Exchange, ExchangeOutput, GatewayMail, Refusal, RequestHead,
+    ResponseHead, UpstreamId, UpstreamMail,
 };
 use tokio::net::TcpStream;
 use tokio::time::{Instant as TokioInstant, Sleep};
@@ -127,14 +128,29 @@ pub(crate) async fn serve(
     }
     let stream = http.into_parts().io.into_inner().into_stream();
     if let End::SlowHead = end {
-        // hyper closes without a word; a client that is merely slow deserves one. Nothing was
-        // written before: what does not fit into the socket's buffer never will.
-        let _ = stream.try_write(
-            b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
-        );
+        refuse_slow_head(&stream);
     }
     let _ = rustix::net::shutdown(&stream, rustix::net::Shutdown::Write);
     let _ = tokio::time::timeout(LINGER_TIME, linger(stream)).await;
+}
+
+/// hyper closes without a word; a client that is merely slow deserves one.
+fn refuse_slow_head(stream: &TcpStream) {
+    let refusal = Refusal::HeadTimeout;
+    audit(&AuditRecord {
+        event: AuditEvent::Refused(refusal),
+        exchange: None,
+        upstream: None,
+    });
+    let body = refusal.to_json_rpc(None);
+    let head = format!(
+        "HTTP/1.1 {}\r\ncontent-type: application/json\r\nconnection: close\r\n\
+         content-length: {}\r\n\r\n",
+        refusal.status(),
+        body.len()
+    );
+    // Nothing was written before: what does not fit into the socket's buffer never will.
+    let _ = stream.try_write(&[head.as_bytes(), &body].concat());
 }
 
 /// Why a connection ends.

@@ -42,6 +42,12 @@ fn main() -> ExitCode {
 
 fn serve(settings: Settings) -> io::Result<()> {
     logging::init(&settings.log).map_err(io::Error::other)?;
+    if let Some(missing) = descriptors::raise_limit(&settings.policy.limits) {
+        tracing::warn!(
+            missing,
+            "too few descriptors for all connections and sessions at once"
+        );
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(settings.workers)
         .enable_all()

@@ -17,6 +17,9 @@ pub enum Refusal {
     /// The head is longer than [`Limits::head_bytes`](crate::Limits::head_bytes), or has more than
     /// [`Limits::head_fields`](crate::Limits::head_fields) fields.
     HeadTooLarge,
+    /// The head took longer than [`Limits::head_time`](crate::Limits::head_time). No exchange sees
+    /// it: the HTTP front end answers.
+    HeadTimeout,
     /// `Host` is missing, repeated, empty, malformed, or not the target's.
     BadHost,
     /// A field that must stand alone stands twice.
@@ -98,9 +101,10 @@ const NOT_FOUND_OR_TIMED_OUT: i32 = -32001;
 
 impl Refusal {
     /// Every refusal, for tests and documentation; of the bad messages, one of each code.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::TargetTooLong,
         Self::HeadTooLarge,
+        Self::HeadTimeout,
         Self::BadHost,
         Self::RepeatedField,
         Self::HostNotAllowed,
@@ -147,6 +151,12 @@ impl Refusal {
                 INVALID_REQUEST,
                 "head-too-large",
                 "The request's headers are too large.",
+            ),
+            Self::HeadTimeout => (
+                408,
+                INVALID_REQUEST,
+                "head-timeout",
+                "The request's headers did not arrive in time.",
             ),
             Self::BadHost => (
                 400,
