@@ -7,6 +7,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
 use crate::id::SessionId;
+use crate::refusal::Refusal;
 
 /// A field that must stand alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -129,7 +130,8 @@ pub struct RequestHead<'a> {
     pub(crate) origin: Field<'a>,
     pub(crate) content_type: Field<'a>,
     pub(crate) content_encoding: bool,
-    pub(crate) content_length: Option<u64>,
+    pub(crate) content_length: Field<'a>,
+    pub(crate) transfer_encoding: Field<'a>,
     pub(crate) accept: Accept,
     pub(crate) session: Field<'a>,
     pub(crate) version: Field<'a>,
@@ -160,7 +162,8 @@ impl<'a> RequestHead<'a> {
             origin: Field::Absent,
             content_type: Field::Absent,
             content_encoding: false,
-            content_length: None,
+            content_length: Field::Absent,
+            transfer_encoding: Field::Absent,
             accept: Accept::default(),
             session: Field::Absent,
             version: Field::Absent,
@@ -183,14 +186,11 @@ impl<'a> RequestHead<'a> {
                 13 if is("last-event-id") => head.last_event_id.add(value),
                 13 if is("authorization") => head.authorization.add(value),
                 14 if is("mcp-session-id") => head.session.add(value),
-                14 if is("content-length") => {
-                    head.content_length = std::str::from_utf8(value)
-                        .ok()
-                        .and_then(|digits| digits.parse().ok());
-                }
+                14 if is("content-length") => head.content_length.add(value),
                 16 if is("content-encoding") => {
                     head.content_encoding |= !value.eq_ignore_ascii_case(b"identity");
                 }
+                17 if is("transfer-encoding") => head.transfer_encoding.add(value),
                 20 if is("mcp-protocol-version") => head.version.add(value),
                 _ => {}
             }
@@ -201,6 +201,31 @@ impl<'a> RequestHead<'a> {
     /// The target without its query.
     pub(crate) fn path(&self) -> &'a str {
         self.target.split('?').next().unwrap_or_default()
+    }
+
+    /// The body's length, where it is declared. An HTTP front end that reads laxly may have taken a
+    /// body whose end another reader would see elsewhere (RFC 9112 section 6.3): such a one is
+    /// refused, as far as the head still shows it.
+    pub(crate) fn declared_length(&self) -> Result<Option<u64>, Refusal> {
+        match (self.content_length, self.transfer_encoding) {
+            (Field::Absent, Field::Absent) => Ok(None),
+            (Field::Absent, Field::One(coding)) if coding.eq_ignore_ascii_case(b"chunked") => {
+                Ok(None)
+            }
+            (Field::Absent, Field::One(_)) => Err(Refusal::UnsupportedTransferCoding),
+            (Field::One(digits), Field::Absent) => {
+                let is_plain = digits.iter().all(u8::is_ascii_digit)
+                    && (digits.len() == 1 || digits.first() != Some(&b'0'));
+                let length = std::str::from_utf8(digits)
+                    .ok()
+                    .and_then(|text| text.parse().ok());
+                match length {
+                    Some(length) if is_plain => Ok(Some(length)),
+                    _ => Err(Refusal::AmbiguousLength),
+                }
+            }
+            _ => Err(Refusal::AmbiguousLength),
+        }
     }
 
     /// Whether a field that must stand alone stands twice.
@@ -402,6 +427,48 @@ mod tests {
         assert_eq!(head.session, Field::One(b"y"));
         assert_eq!(head.host, Field::Repeated);
         assert_eq!(head.path(), "/mcp");
+    }
+
+    #[test]
+    fn lengths() {
+        use Refusal::{AmbiguousLength, UnsupportedTransferCoding};
+        for (fields, expected) in [
+            (&[][..], Ok(None)),
+            (&[("content-length", "0")], Ok(Some(0))),
+            (&[("content-length", "10")], Ok(Some(10))),
+            (&[("transfer-encoding", "Chunked")], Ok(None)),
+            (&[("content-length", "010")], Err(AmbiguousLength)),
+            (&[("content-length", "+1")], Err(AmbiguousLength)),
+            (&[("content-length", "")], Err(AmbiguousLength)),
+            (&[("content-length", "1, 1")], Err(AmbiguousLength)),
+            (
+                &[("content-length", "99999999999999999999")],
+                Err(AmbiguousLength),
+            ),
+            (
+                &[("content-length", "1"), ("content-length", "1")],
+                Err(AmbiguousLength),
+            ),
+            (
+                &[("content-length", "1"), ("transfer-encoding", "chunked")],
+                Err(AmbiguousLength),
+            ),
+            (
+                &[
+                    ("transfer-encoding", "chunked"),
+                    ("transfer-encoding", "chunked"),
+                ],
+                Err(AmbiguousLength),
+            ),
+            (
+                &[("transfer-encoding", "gzip, chunked")],
+                Err(UnsupportedTransferCoding),
+            ),
+        ] {
+            let fields = fields.iter().map(|&(name, value)| (name, value.as_bytes()));
+            let head = RequestHead::new(&Method::POST, "/", None, fields);
+            assert_eq!(head.declared_length(), expected);
+        }
     }
 
     #[test]

@@ -17,6 +17,10 @@ pub enum Refusal {
     /// The head is longer than [`Limits::head_bytes`](crate::Limits::head_bytes), or has more than
     /// [`Limits::head_fields`](crate::Limits::head_fields) fields.
     HeadTooLarge,
+    /// Where the body ends can be read in more than one way.
+    AmbiguousLength,
+    /// The body's transfer coding is not `chunked`.
+    UnsupportedTransferCoding,
     /// The head took longer than [`Limits::head_time`](crate::Limits::head_time). No exchange sees
     /// it: the HTTP front end answers.
     HeadTimeout,
@@ -101,9 +105,11 @@ const NOT_FOUND_OR_TIMED_OUT: i32 = -32001;
 
 impl Refusal {
     /// Every refusal, for tests and documentation; of the bad messages, one of each code.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 36] = [
         Self::TargetTooLong,
         Self::HeadTooLarge,
+        Self::AmbiguousLength,
+        Self::UnsupportedTransferCoding,
         Self::HeadTimeout,
         Self::BadHost,
         Self::RepeatedField,
@@ -151,6 +157,18 @@ impl Refusal {
                 INVALID_REQUEST,
                 "head-too-large",
                 "The request's headers are too large.",
+            ),
+            Self::AmbiguousLength => (
+                400,
+                INVALID_REQUEST,
+                "ambiguous-length",
+                "The body's length must be told once, by a plain Content-Length or by chunks.",
+            ),
+            Self::UnsupportedTransferCoding => (
+                501,
+                INVALID_REQUEST,
+                "unsupported-transfer-coding",
+                "The only transfer coding is chunked.",
             ),
             Self::HeadTimeout => (
                 408,
@@ -388,6 +406,9 @@ impl Refusal {
             Self::BadHost
                 | Self::TargetTooLong
                 | Self::HeadTooLarge
+                | Self::AmbiguousLength
+                | Self::UnsupportedTransferCoding
+                | Self::HeadTimeout
                 | Self::BodyTooLarge
                 | Self::BodyTimeout
         )

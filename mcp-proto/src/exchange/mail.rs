@@ -30,6 +30,8 @@ pub(crate) enum Letter {
     Refused(Refusal),
     /// The answer, with nothing before it.
     Answer(Frame),
+    /// The child's refusal of `initialize`, with nothing before it: there is no session.
+    NotOpened(Frame),
     /// An event stream begins, with this priming event.
     Begin(Option<Bytes>),
     /// An event, framed; the last one of a stream is followed by `End`.

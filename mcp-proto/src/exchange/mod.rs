@@ -447,12 +447,8 @@ impl Exchange {
                 let head = ResponseHead::new(StatusCode::ACCEPTED, Some(0));
                 self.respond(head, Frame::default());
             }
-            Letter::Answer(message) => {
-                let mut head = ResponseHead::new(StatusCode::OK, Some(message.len() as u64));
-                head.content_type = Some(ContentType::Json);
-                head.session = session;
-                self.respond(head, message);
-            }
+            Letter::Answer(message) => self.respond_json(message, session),
+            Letter::NotOpened(message) => self.respond_json(message, None),
             Letter::Refused(refusal) => {
                 let State::Waiting { id, .. } = &mut self.state else {
                     return;
@@ -522,6 +518,13 @@ impl Exchange {
         head.close = refusal.closes_connection();
         self.audit(AuditEvent::Refused(refusal));
         self.respond(head, body.into());
+    }
+
+    fn respond_json(&mut self, message: Frame, session: Option<SessionId>) {
+        let mut head = ResponseHead::new(StatusCode::OK, Some(message.len() as u64));
+        head.content_type = Some(ContentType::Json);
+        head.session = session;
+        self.respond(head, message);
     }
 
     fn respond(&mut self, mut head: ResponseHead, body: Frame) {

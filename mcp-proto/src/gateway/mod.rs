@@ -93,6 +93,8 @@ struct Session {
     upstream: UpstreamId,
     phase: Phase,
     last_seen: Instant,
+    /// Its entry in [`Gateway::expiries`].
+    expiry: Option<Instant>,
 }
 
 /// A child that has not ended, and what was granted of it.
@@ -209,7 +211,7 @@ impl Gateway {
             .remove(&upstream)
             .and_then(|child| child.session)
         {
-            self.sessions.remove(&id);
+            self.forget_session(id);
             self.audit(AuditEvent::SessionEnded(SessionEnd::ChildExited), upstream);
         }
         self.serve_waiting();
@@ -247,15 +249,16 @@ impl Gateway {
             && due <= now.monotonic
         {
             self.expiries.pop_first();
-            let Some(session) = self.sessions.get(&id) else {
+            let Some(session) = self.sessions.get_mut(&id) else {
                 continue;
             };
+            session.expiry = None;
             if session.phase != Phase::Live {
                 continue;
             }
             let due = session.last_seen + self.policy.limits.session_ttl;
             if due > now.monotonic {
-                self.expiries.insert((due, id));
+                self.expire_at(id, due);
             } else {
                 self.ask(id, SessionEnd::Expired);
             }
@@ -311,6 +314,7 @@ impl Gateway {
         {
             return Err(Refusal::HeadTooLarge);
         }
+        head.declared_length()?;
         let host = head.host.value().ok_or(Refusal::BadHost)?;
         if let Some(authority) = head.authority
             && !origin::same_authority(authority, host)
@@ -352,7 +356,7 @@ impl Gateway {
                     return Err(Refusal::NotAcceptable);
                 }
                 let most = self.policy.limits.body_bytes as u64;
-                if head.content_length.is_some_and(|length| length > most) {
+                if head.declared_length()?.is_some_and(|length| length > most) {
                     return Err(Refusal::BodyTooLarge);
                 }
                 check_version(head)?;
@@ -542,6 +546,7 @@ impl Gateway {
                     upstream,
                     phase: Phase::Opening,
                     last_seen: self.started,
+                    expiry: None,
                 },
             );
         }
@@ -573,10 +578,28 @@ impl Gateway {
 
     /// Forgets a session and tells its upstream for good.
     fn end_session(&mut self, id: SessionId, end: SessionEnd) {
-        let Some(session) = self.sessions.remove(&id) else {
+        if let Some(session) = self.forget_session(id) {
+            self.retire(session.upstream, end);
+        }
+    }
+
+    fn forget_session(&mut self, id: SessionId) -> Option<Session> {
+        let session = self.sessions.remove(&id)?;
+        if let Some(due) = session.expiry {
+            self.expiries.remove(&(due, id));
+        }
+        Some(session)
+    }
+
+    /// Looks at that time whether the session has been idle for its TTL.
+    fn expire_at(&mut self, id: SessionId, due: Instant) {
+        let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        self.retire(session.upstream, end);
+        if let Some(before) = session.expiry.replace(due) {
+            self.expiries.remove(&(before, id));
+        }
+        self.expiries.insert((due, id));
     }
 
     fn retire(&mut self, upstream: UpstreamId, end: SessionEnd) {
@@ -606,8 +629,7 @@ impl Gateway {
             (News::Opened, Some(id), Some(session)) => {
                 session.phase = Phase::Live;
                 session.last_seen = now.monotonic;
-                self.expiries
-                    .insert((now.monotonic + self.policy.limits.session_ttl, id));
+                self.expire_at(id, now.monotonic + self.policy.limits.session_ttl);
                 self.failed_starts = 0;
                 self.next_start = now.monotonic;
                 self.degraded = false;
@@ -622,8 +644,7 @@ impl Gateway {
             (News::Idle, Some(id), Some(session)) => {
                 session.phase = Phase::Live;
                 session.last_seen = now.monotonic;
-                self.expiries
-                    .insert((now.monotonic + self.policy.limits.session_ttl, id));
+                self.expire_at(id, now.monotonic + self.policy.limits.session_ttl);
                 self.serve_waiting();
             }
             (News::Ended(end), Some(id), Some(session)) => {

@@ -119,8 +119,11 @@ pub struct Upstream {
     seen: u64,
     /// Grants that were given in all, once the gateway has said so.
     granted: Option<u64>,
-    /// Whether the gateway waits to hear that the session is idle.
-    report_idle: bool,
+    /// Whether the gateway waits to hear that the session is idle, which it is not before this
+    /// many grants have come in.
+    report_idle: Option<u64>,
+    /// What a call is told that comes after the session's end.
+    late: Refusal,
     draining: bool,
     drained: bool,
     counts: Counts,
@@ -148,7 +151,8 @@ impl Upstream {
             timers: BTreeSet::new(),
             seen: 0,
             granted: None,
-            report_idle: false,
+            report_idle: None,
+            late: Refusal::SessionNotFound,
             draining: false,
             drained: false,
             counts: Counts::default(),
@@ -304,7 +308,7 @@ impl Upstream {
             return;
         }
         if self.is_busy() || granted != self.seen {
-            self.report_idle = true;
+            self.report_idle = Some(granted);
             self.news(News::Busy);
         } else {
             self.end(end, true, now);
@@ -415,6 +419,13 @@ impl Upstream {
         if phase == Phase::Ended {
             return;
         }
+        // A start that fails may be quicker than the `initialize` that it was for.
+        if phase == Phase::Opening && self.seen == 0 {
+            self.late = match end {
+                SessionEnd::Draining => Refusal::Draining,
+                _ => refusal,
+            };
+        }
         while let Some(minted) = self.calls.first() {
             self.fail(minted, refusal);
         }
@@ -441,8 +452,11 @@ impl Upstream {
         if self.draining && idle && self.phase != Phase::Ended {
             self.end(SessionEnd::Draining, true, now);
         }
-        if self.report_idle && !self.is_busy() && self.phase != Phase::Ended {
-            self.report_idle = false;
+        if self.report_idle.is_some_and(|granted| granted <= self.seen)
+            && !self.is_busy()
+            && self.phase != Phase::Ended
+        {
+            self.report_idle = None;
             self.news(News::Idle);
         }
         if idle {

@@ -134,7 +134,7 @@ impl Upstream {
         now: Now,
     ) {
         if self.phase == Phase::Ended {
-            return self.refuse(exchange, Refusal::SessionNotFound);
+            return self.refuse(exchange, self.late);
         }
         if self.stdin_queued > 0 && self.stdin_queued + body.len() > self.limits.stdin_bytes {
             return self.refuse(exchange, Refusal::ChildNotReading);
@@ -354,7 +354,7 @@ impl Upstream {
                     self.child_cancelled(text, document, message, now);
                 } else {
                     let target = self.target(document, message, false);
-                    self.carry(target, text, message, &Edits::default(), None);
+                    self.carry(target, text, message, &Edits::default(), None, now);
                 }
             }
         }
@@ -413,7 +413,12 @@ impl Upstream {
                     b"",
                 );
                 self.streams.finish(call.stream);
-                self.tell(exchange, exchange::Letter::Answer(answer), true);
+                let letter = if failed {
+                    exchange::Letter::NotOpened(answer)
+                } else {
+                    exchange::Letter::Answer(answer)
+                };
+                self.tell(exchange, letter, true);
             }
             Some((false, None)) | None => self.drop_answer(),
         }
@@ -465,7 +470,7 @@ impl Upstream {
         });
         self.timers.insert((deadline, Timer::ChildRequest(minted)));
         self.owed_since.get_or_insert(now.monotonic);
-        self.carry(target, text, message, &edits, Some(minted));
+        self.carry(target, text, message, &edits, Some(minted), now);
     }
 
     fn child_progress(&mut self, text: Text<'_>, document: &[u8], message: &Envelope, now: Now) {
@@ -475,10 +480,13 @@ impl Upstream {
             return self.drop_message();
         };
         let mut edits = Edits::default();
+        let owed_since = self.owed_since;
         if let Some(call) = self.calls.get_mut(minted)
             && let Some(token) = call.token.clone()
         {
-            call.deadline = now.monotonic + self.limits.request_time;
+            // While the clock stands still, what it is set to grows by that time afterwards.
+            let from = owed_since.map_or(now.monotonic, |since| since.max(call.started));
+            call.deadline = from + self.limits.request_time;
             let stream = call.stream;
             edits.add(span, &token);
             if self.streams.is_deliverable(stream) {
@@ -493,7 +501,7 @@ impl Upstream {
                 .call_about(&kept.task)
                 .or_else(|| self.target(document, message, false));
             edits.add(span, &token);
-            self.carry(target, text, message, &edits, None);
+            self.carry(target, text, message, &edits, None, now);
         } else {
             self.drop_message();
         }
@@ -520,7 +528,7 @@ impl Upstream {
                 let target = Some(stream)
                     .filter(|&stream| self.streams.is_deliverable(stream))
                     .or_else(|| self.target(document, message, false));
-                self.carry(target, text, message, &edits, None);
+                self.carry(target, text, message, &edits, None, now);
             }
         }
     }
@@ -570,6 +578,7 @@ impl Upstream {
         message: &Envelope,
         edits: &Edits<'_>,
         request: Option<u64>,
+        now: Now,
     ) {
         if let Some(stream) = target {
             self.begin(stream);
@@ -592,7 +601,7 @@ impl Upstream {
         {
             self.drop_message();
             if let Some(minted) = dropped.request
-                && let Some(request) = self.calls.remove_request(minted)
+                && let Some(request) = self.forget_child_request(minted, now)
             {
                 self.answer_child(&request.id, "No client is listening.");
             }
@@ -717,13 +726,16 @@ impl Upstream {
 
     pub(super) fn call_timer(&mut self, minted: u64, now: Now) {
         let owed = self.owed_since.is_some();
-        let now = now.monotonic;
         let Some(call) = self.calls.get_mut(minted) else {
             return;
         };
         let stream = call.stream;
-        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        if call.last_deadline <= now || (!owed && call.deadline <= now) {
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now.monotonic);
+        if is_due(Some(call.last_deadline)) || (!owed && is_due(Some(call.deadline))) {
+            if call.is_initialize {
+                self.fail(minted, Refusal::RequestTimeout);
+                return self.end(SessionEnd::InitializeFailed, true, now);
+            }
             let cancelled = call.is_cancelled;
             return self.time_out(minted, cancelled);
         }
@@ -809,6 +821,10 @@ impl Upstream {
         line.extend_from_slice(
             format!(",\"error\":{{\"code\":-32001,\"message\":\"{message}\"}}}}\n").as_bytes(),
         );
+        // A child that asks without end and does not read must not make this queue grow.
+        if self.stdin_queued + line.len() > self.limits.stdin_bytes {
+            return self.drop_message();
+        }
         self.stdin(Bytes::from(line).into());
     }
 }

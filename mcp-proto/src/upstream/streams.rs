@@ -194,8 +194,10 @@ impl Streams {
         stream.kept += 1;
         let sending = match stream.exchange {
             None => Sending::Kept,
+            // Up to half a window may have been taken without our hearing of it yet: a reader that
+            // keeps up is not dropped for one large event.
             Some(exchange)
-                if stream.in_transit > 0
+                if stream.in_transit > self.most_queue_bytes / 2
                     && stream.in_transit + event.len() > self.most_queue_bytes =>
             {
                 stream.exchange = None;
@@ -216,6 +218,9 @@ impl Streams {
         self.replay_bytes += sent.cost();
         self.replay.push_back(sent);
         self.evict();
+        if let Sending::Overrun(_) = sending {
+            self.forget_listening();
+        }
         sending
     }
 
@@ -235,22 +240,24 @@ impl Streams {
         stream.exchange = None;
         stream.in_transit = 0;
         if stream.kind == Kind::Listen {
-            self.forget_oldest_listening();
+            self.forget_listening();
         }
         Some(key)
     }
 
     /// No more than a bound of streams wait to be resumed with nothing else to end them.
-    fn forget_oldest_listening(&mut self) {
-        let mut waiting = self
+    fn forget_listening(&mut self) {
+        let left = |stream: &Stream| {
+            stream.kind == Kind::Listen && stream.exchange.is_none() && !stream.finished
+        };
+        let mut waiting: Vec<u64> = self
             .table
             .iter()
-            .filter(|(_, stream)| stream.kind == Kind::Listen && stream.exchange.is_none())
-            .map(|(&key, _)| key);
-        let Some(oldest) = waiting.next() else {
-            return;
-        };
-        if waiting.count() >= self.most_listening {
+            .filter(|(_, stream)| left(stream))
+            .map(|(&key, _)| key)
+            .collect();
+        waiting.truncate(waiting.len().saturating_sub(self.most_listening));
+        for oldest in waiting {
             self.finish(oldest);
         }
     }
