@@ -80,7 +80,7 @@ pub enum Refusal {
     ChildExited,
     /// The call took longer than [`Limits::request_time`](crate::Limits::request_time).
     RequestTimeout,
-    /// The client cancelled the call and the child did not answer it.
+    /// The client cancelled the call.
     RequestCancelled,
     /// The session ended before the child answered.
     SessionEnded,

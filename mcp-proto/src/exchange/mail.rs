@@ -32,6 +32,8 @@ pub(crate) enum Letter {
     Answer(Frame),
     /// The child's refusal of `initialize`, with nothing before it: there is no session.
     NotOpened(Frame),
+    /// The stream that was to be resumed has ended, and the client has seen all of it.
+    NothingToResume,
     /// An event stream begins, with this priming event.
     Begin(Option<Bytes>),
     /// An event, framed; the last one of a stream is followed by `End`.

@@ -447,6 +447,12 @@ impl Exchange {
                 let head = ResponseHead::new(StatusCode::ACCEPTED, Some(0));
                 self.respond(head, Frame::default());
             }
+            // To an event source, 204 means not to connect again (WHATWG HTML, section 9.2.2);
+            // an empty stream would be resumed for ever.
+            Letter::NothingToResume => {
+                let head = ResponseHead::new(StatusCode::NO_CONTENT, Some(0));
+                self.respond(head, Frame::default());
+            }
             Letter::Answer(message) => self.respond_json(message, session),
             Letter::NotOpened(message) => self.respond_json(message, None),
             Letter::Refused(refusal) => {

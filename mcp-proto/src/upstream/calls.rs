@@ -23,7 +23,6 @@ pub(super) struct Call {
     /// The task that the request asks about.
     pub(super) task: Option<Box<str>>,
     pub(super) is_initialize: bool,
-    pub(super) is_cancelled: bool,
     pub(super) started: Instant,
     /// When the call times out; stands still while the client owes an answer.
     pub(super) deadline: Instant,

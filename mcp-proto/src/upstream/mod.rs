@@ -340,6 +340,10 @@ impl Upstream {
         if let Some(replaced) = resumed.replaced {
             self.tell(replaced, exchange::Letter::End, true);
         }
+        if resumed.finished && resumed.events.is_empty() {
+            self.streams.finish(resumed.key);
+            return self.tell(exchange, exchange::Letter::NothingToResume, true);
+        }
         // The cursor stays where it is until the first event.
         let priming = self
             .has_priming_events()

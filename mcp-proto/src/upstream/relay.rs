@@ -2,7 +2,6 @@
 //! child goes to exactly one stream. Only ids and tokens are changed, as splices on the raw bytes.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -29,9 +28,6 @@ pub(super) const PROBE: &[u8] =
 
 /// Ends the probe's handshake, so that the child sees a whole one.
 const INITIALIZED: &[u8] = b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}\n";
-
-/// How long a child may take to answer a call that was cancelled; most do not answer at all.
-const CANCELLED_TIME: Duration = Duration::from_secs(5);
 
 /// What a message that waits for a stream costs beside its bytes.
 const ENTRY_BYTES: usize = 128;
@@ -161,7 +157,7 @@ impl Upstream {
             match (message.kind(), stream) {
                 (Kind::Request, Some(stream)) => self.request(stream, body, message, now),
                 (Kind::Request, None) => {}
-                (Kind::Notification, _) => self.notification(exchange, body, message, now),
+                (Kind::Notification, _) => self.notification(exchange, body, message),
                 (Kind::Response, _) => self.response(exchange, body, message, now),
             }
         }
@@ -239,7 +235,6 @@ impl Upstream {
                 .text(Field::TaskId, body)
                 .map(|task| task.into_owned().into_boxed_str()),
             is_initialize,
-            is_cancelled: false,
             started: now.monotonic,
             deadline: now.monotonic + self.limits.request_time,
             last_deadline: now.monotonic + self.limits.request_time_max,
@@ -251,7 +246,7 @@ impl Upstream {
         self.arm_call(minted);
     }
 
-    fn notification(&mut self, exchange: ExchangeId, body: &Bytes, message: &Envelope, now: Now) {
+    fn notification(&mut self, exchange: ExchangeId, body: &Bytes, message: &Envelope) {
         if is_method(message, body, "notifications/cancelled") {
             let minted = message
                 .get(Field::RequestId)
@@ -266,13 +261,13 @@ impl Upstream {
             if call.is_initialize {
                 return self.audit(AuditEvent::CancelDropped, Some(exchange));
             }
-            call.is_cancelled = true;
-            call.last_deadline = call.last_deadline.min(now.monotonic + CANCELLED_TIME);
             let text = Decimal::new(minted);
             let mut edits = Edits::default();
             edits.add(message.get(Field::RequestId), text.as_bytes());
             self.stdin(line(body, message, &edits));
-            self.arm_call(minted);
+            // The child should not answer any more, and the client waits for no answer; but its
+            // HTTP request does.
+            self.fail(minted, Refusal::RequestCancelled);
         } else if is_method(message, body, "notifications/progress") {
             let token = message
                 .get(Field::Progress)
@@ -545,7 +540,7 @@ impl Upstream {
         {
             return Some(stream);
         }
-        let mut in_flight = self.calls.iter().filter(|(_, call)| !call.is_cancelled);
+        let mut in_flight = self.calls.iter();
         let sole = match (in_flight.next_back(), in_flight.next_back()) {
             (Some((_, call)), None) => Some(call.stream),
             _ => None,
@@ -677,6 +672,11 @@ impl Upstream {
         let Some(call) = self.remove_call(minted) else {
             return;
         };
+        if refusal == Refusal::SessionEnded {
+            // A client that has ended its session may have closed what takes a plain answer, and
+            // break on one; the official Python client does.
+            self.begin(call.stream);
+        }
         let stream = self.streams.get(call.stream);
         match stream.map(|stream| (stream.begun, stream.exchange)) {
             Some((true, exchange)) => {
@@ -736,8 +736,7 @@ impl Upstream {
                 self.fail(minted, Refusal::RequestTimeout);
                 return self.end(SessionEnd::InitializeFailed, true, now);
             }
-            let cancelled = call.is_cancelled;
-            return self.time_out(minted, cancelled);
+            return self.time_out(minted);
         }
         let silent = is_due(call.silence_at);
         let poll = is_due(call.poll_at);
@@ -757,10 +756,7 @@ impl Upstream {
         self.arm_call(minted);
     }
 
-    fn time_out(&mut self, minted: u64, cancelled: bool) {
-        if cancelled {
-            return self.fail(minted, Refusal::RequestCancelled);
-        }
+    fn time_out(&mut self, minted: u64) {
         let cancel = format!(
             "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":\
              {{\"requestId\":{minted},\"reason\":\"timed out\"}}}}\n"
