@@ -111,6 +111,21 @@ fn split_once_equals(parameter: &[u8]) -> Option<(&[u8], &[u8])> {
     ))
 }
 
+/// Whether the codings are known ones with `chunked` last and nowhere else (RFC 9112 section 7), so
+/// that the body's end can be told though its content cannot be read.
+fn ends_in_chunks(codings: &[u8]) -> bool {
+    let mut codings = codings.rsplit(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+    let known = |coding: &[u8]| {
+        ["gzip", "x-gzip", "deflate", "compress", "x-compress"]
+            .iter()
+            .any(|known| coding.eq_ignore_ascii_case(known.as_bytes()))
+    };
+    codings
+        .next()
+        .is_some_and(|last| last.eq_ignore_ascii_case(b"chunked"))
+        && codings.all(known)
+}
+
 /// `0`, `0.`, `0.0` to `0.000`.
 fn is_zero(weight: &[u8]) -> bool {
     match weight.split_first() {
@@ -212,7 +227,9 @@ impl<'a> RequestHead<'a> {
             (Field::Absent, Field::One(coding)) if coding.eq_ignore_ascii_case(b"chunked") => {
                 Ok(None)
             }
-            (Field::Absent, Field::One(_)) => Err(Refusal::UnsupportedTransferCoding),
+            (Field::Absent, Field::One(codings)) if ends_in_chunks(codings) => {
+                Err(Refusal::UnsupportedTransferCoding)
+            }
             (Field::One(digits), Field::Absent) => {
                 let is_plain = digits.iter().all(u8::is_ascii_digit)
                     && (digits.len() == 1 || digits.first() != Some(&b'0'));
@@ -463,6 +480,18 @@ mod tests {
             (
                 &[("transfer-encoding", "gzip, chunked")],
                 Err(UnsupportedTransferCoding),
+            ),
+            (
+                &[("transfer-encoding", "chunked, chunked")],
+                Err(AmbiguousLength),
+            ),
+            (
+                &[("transfer-encoding", "chunked, gzip")],
+                Err(AmbiguousLength),
+            ),
+            (
+                &[("transfer-encoding", "nonsense, chunked")],
+                Err(AmbiguousLength),
             ),
         ] {
             let fields = fields.iter().map(|&(name, value)| (name, value.as_bytes()));

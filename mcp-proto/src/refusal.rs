@@ -46,6 +46,8 @@ pub enum Refusal {
     UnsupportedVersion,
     /// The body is longer than [`Limits::body_bytes`](crate::Limits::body_bytes).
     BodyTooLarge,
+    /// The body's chunks are malformed.
+    MalformedBody,
     /// The body took longer than [`Limits::body_time`](crate::Limits::body_time).
     BodyTimeout,
     /// Too many bytes of bodies are held for other requests.
@@ -105,7 +107,7 @@ const NOT_FOUND_OR_TIMED_OUT: i32 = -32001;
 
 impl Refusal {
     /// Every refusal, for tests and documentation; of the bad messages, one of each code.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::TargetTooLong,
         Self::HeadTooLarge,
         Self::AmbiguousLength,
@@ -122,6 +124,7 @@ impl Refusal {
         Self::UnsupportedContentEncoding,
         Self::UnsupportedVersion,
         Self::BodyTooLarge,
+        Self::MalformedBody,
         Self::BodyTimeout,
         Self::BodyBudget,
         Self::BadMessage(ScanReason::NotJson),
@@ -243,6 +246,12 @@ impl Refusal {
                 INVALID_REQUEST,
                 "body-too-large",
                 "The body is larger than this server takes.",
+            ),
+            Self::MalformedBody => (
+                400,
+                INVALID_REQUEST,
+                "malformed-body",
+                "The body's chunks are malformed.",
             ),
             Self::BodyTimeout => (
                 408,
@@ -410,6 +419,7 @@ impl Refusal {
                 | Self::UnsupportedTransferCoding
                 | Self::HeadTimeout
                 | Self::BodyTooLarge
+                | Self::MalformedBody
                 | Self::BodyTimeout
         )
     }

@@ -214,6 +214,13 @@ impl Exchange {
         }
     }
 
+    /// Takes note that the request's body is malformed: its end cannot be found.
+    pub fn handle_body_malformed(&mut self, _now: Now) {
+        if matches!(self.state, State::ReadingBody { .. }) {
+            self.refuse(Refusal::MalformedBody, None);
+        }
+    }
+
     /// Takes note that the request's body is complete.
     pub fn handle_body_end(&mut self, _now: Now) {
         let State::ReadingBody { grant, body, .. } = &mut self.state else {

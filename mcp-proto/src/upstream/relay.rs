@@ -628,7 +628,13 @@ impl Upstream {
                 request.stream = Some(stream);
             }
             let event = sse::event(self.streams.next_event_id(stream), &message.text);
+            let length = event.len();
             self.send(stream, event);
+            // All of it was bounded where it waited. Counted as in transit it could have a client
+            // dropped that has not had time to read a byte.
+            if let Some(exchange) = self.streams.get(stream).and_then(|stream| stream.exchange) {
+                self.streams.release(exchange, length);
+            }
         }
     }
 
@@ -672,7 +678,7 @@ impl Upstream {
         let Some(call) = self.remove_call(minted) else {
             return;
         };
-        if refusal == Refusal::SessionEnded {
+        if refusal == Refusal::SessionEnded && !call.is_initialize {
             // A client that has ended its session may have closed what takes a plain answer, and
             // break on one; the official Python client does.
             self.begin(call.stream);

@@ -213,7 +213,8 @@ impl Streams {
         let sent = Sent {
             stream: key,
             sequence,
-            event: event.clone().compact(),
+            // An allocation of its own: a slice would keep the whole of what it was cut from.
+            event: Frame::from(event.slices().concat()),
         };
         self.replay_bytes += sent.cost();
         self.replay.push_back(sent);
@@ -321,7 +322,9 @@ impl Streams {
             .filter(|sent| sent.stream == id.stream && sent.sequence > id.sequence)
             .map(|sent| sent.event.clone())
             .collect();
-        stream.in_transit = events.iter().map(Frame::len).sum();
+        // What is replayed is bounded by the buffer that it comes from. Counted as in transit it
+        // would have a client that catches up dropped by the next event, before it read a byte.
+        stream.in_transit = 0;
         let (kind, finished) = (stream.kind, stream.finished);
         if let Some(replaced) = replaced {
             self.attached.remove(&replaced);

@@ -1,0 +1,22 @@
+//! Byte scripts: what a client sends, in which pieces and when, and what must come back.
+//!
+//! The scripts stand in `scripts/`, their format in `scripts/README.md`. [`suite`] runs all of them
+//! against the gateway that [`gateway::locate`] finds; the same scripts serve every front end.
+//!
+//! | module | what it is for |
+//! | --- | --- |
+//! | [`script`] | reads a script |
+//! | [`text`] | escapes, variables and globs |
+//! | [`json`] | whether one JSON value holds another |
+//! | [`wire`] | a connection: what was received, as responses and events |
+//! | [`gateway`] | a gateway process and what it logs |
+//! | [`play`] | plays one script against one gateway |
+//! | [`suite`] | plays all scripts, those with equal options against one gateway |
+
+pub mod gateway;
+pub mod json;
+pub mod play;
+pub mod script;
+pub mod suite;
+pub mod text;
+pub mod wire;

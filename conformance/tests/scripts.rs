@@ -1,0 +1,148 @@
+//! All byte scripts against the gateway that `MCP_GATEWAY_BIN` names, or else the one on tokio.
+//!
+//! `MCP_GATEWAY_FRONT_END` says what stands in front of it: `hyper`, unless told, or `h1`.
+//! `SCRIPTS=http/chunk` plays only those whose path holds this text.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use conformance::gateway;
+use conformance::script::{FrontEnd, parse, read_all};
+use conformance::suite::{Subject, run};
+use conformance::wire::DEADLINE;
+
+/// The set as a whole must not shrink unnoticed.
+const LEAST: usize = 60;
+
+fn subject() -> Subject {
+    let front_end = std::env::var("MCP_GATEWAY_FRONT_END").ok();
+    let front_end = front_end.as_deref().unwrap_or("hyper");
+    Subject {
+        gateway: gateway::locate().unwrap_or_else(|why| panic!("{why}")),
+        scripted_child: env!("CARGO_BIN_EXE_scripted-child").into(),
+        front_end: FrontEnd::named(front_end).expect("MCP_GATEWAY_FRONT_END is hyper or h1"),
+        patience: DEADLINE,
+    }
+}
+
+#[test]
+fn every_script_passes() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts");
+    let mut scripts = read_all(&directory).unwrap_or_else(|errors| panic!("{errors}"));
+    let only = std::env::var("SCRIPTS").ok();
+    if let Some(only) = &only {
+        scripts.retain(|script| script.path.to_string_lossy().contains(only.as_str()));
+    }
+    let report = run(&subject(), scripts);
+    // Past the harness, which shows what a test prints only if it fails.
+    let _ = write!(std::io::stderr(), "{}", report.text());
+    let failed = report.failures.len();
+    assert!(failed == 0, "{failed} scripts failed; they are told above");
+    assert!(report.passed >= LEAST || only.is_some() && report.passed > 0);
+}
+
+/// Scripts that expect what does not come, and what must be told of each.
+const WRONG: &[(&str, &str)] = &[
+    (
+        "request a GET /health\nexpect a 404",
+        "x.script:3: wrong\n    expected 404; received HTTP/1.1 200",
+    ),
+    (
+        "request a GET /health\nexpect a 200c",
+        "expected Connection: close",
+    ),
+    (
+        "request a GET /health\nexpect a 200\n| etag: *",
+        "expected etag once",
+    ),
+    (
+        "request a GET /health\nexpect a 200\n| !content-type",
+        "expected no content-type",
+    ),
+    (
+        "request a GET /health\nexpect a 200\n| content-type: text/*",
+        "like \"text/*\"",
+    ),
+    (
+        "request a GET /health\nexpect a 200\n~ {\"sessions\":1}",
+        "/sessions: 0, expected 1",
+    ),
+    (
+        "request a GET /health\nexpect a 200\n= {}",
+        "expected the body {}",
+    ),
+    (
+        "request a GET /health\nexpect a 200\n? a*",
+        "expected a body like a*",
+    ),
+    (
+        "request a GET /health\nexpect a 200 events",
+        "no event stream",
+    ),
+    (
+        "request a GET /health\nexpect a 200\nexpect a silence\nrequest a GET /\nexpect a silence",
+        "received HTTP/1.1 200",
+    ),
+    (
+        "request a GET /health\nrequest a GET /health\nexpect a 200\nexpect a closed",
+        "received HTTP/1.1 200",
+    ),
+    (
+        "session s\nget a s\nexpect a 200 events\nexpect a event",
+        "expected Event; received the event id: ",
+    ),
+    (
+        "session s\nget a s\nexpect a 200 events\nexpect a priming\nend s\nexpect a event",
+        "expected an event",
+    ),
+    (
+        "session s\nget a s\nexpect a 200 events\nexpect a end",
+        "expected the stream's end",
+    ),
+    (
+        "session s\nexpect no-log *session opened*",
+        "this is in the log",
+    ),
+    (
+        "request a GET /x\nexpect a 404\nexpect no-log *not-found*",
+        "this is in the log",
+    ),
+    (
+        "connect a\nsend a\n| {nothing}\nexpect a 400",
+        "{nothing} has no value",
+    ),
+    ("expect b closed", "no connection is named b"),
+    (
+        "request a GET /\nexpect a 200\ncapture a x header etag",
+        "etag is there 0 times",
+    ),
+    // What is checked after every script.
+    (
+        "request a GET /x\nexpect a 404 head",
+        "expected 0 records of refusals",
+    ),
+    (
+        "post a\n= {\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\",\"params\":{\"protocolVersion\":\"2025-11-25\",\"capabilities\":{}}}\nexpect a 200",
+        "/children: 1, expected 0",
+    ),
+];
+
+#[test]
+fn what_does_not_come_is_missed() {
+    let scripts = WRONG.iter().map(|(text, _)| {
+        // Each has a gateway of its own, so that they are told apart and can run side by side.
+        let text = format!("# wrong\n{text}\n");
+        parse(Path::new("x.script"), &text).unwrap_or_else(|why| panic!("{text}: {why}"))
+    });
+    let mut subject = subject();
+    subject.patience = Duration::from_secs(1);
+    for (script, (text, why)) in scripts.zip(WRONG) {
+        let report = run(&subject, vec![script]);
+        let told = report.failures.join("\n");
+        assert!(
+            told.contains(why),
+            "{text}\nmust tell {why:?}, told {told:?}"
+        );
+    }
+}

@@ -1,0 +1,812 @@
+//! Fake clients, and what the model expects them to receive.
+
+use std::collections::BTreeMap;
+
+use http::Method;
+use mcp_proto::{ExchangeId, UpstreamId};
+use serde_json::Value;
+
+use super::ledger::{ID, SaidKind, SentKind, TOKEN, fields, filler, marker};
+use super::plan::{How, Op, Start, Step};
+use super::{Act, PER_CLIENT, Play};
+use crate::request::{Event as StreamEvent, Events, Request};
+use crate::rng::hash;
+
+/// A client.
+#[derive(Default)]
+pub(super) struct Client {
+    session: Option<String>,
+    version: String,
+    next_request: u64,
+    next_message: u64,
+    calls: Vec<Call>,
+    streams: Vec<Stream>,
+    /// Every request, in order.
+    pub(super) asked: BTreeMap<ExchangeId, Asked>,
+    pub(super) children: Vec<UpstreamId>,
+    /// Every session's id.
+    pub(super) sessions: Vec<String>,
+}
+
+/// A request that a client sent.
+pub(super) struct Asked {
+    pub(super) method: Method,
+    /// Of the messages in it.
+    pub(super) markers: Vec<String>,
+    stream: Option<usize>,
+    start: Option<Start>,
+    session: Option<String>,
+    /// How much of the body was looked at.
+    looked: usize,
+    has_head: bool,
+    events: Events,
+    over: bool,
+    /// Whether it may stand open though nothing more will come: its client does not read, or has
+    /// not sent all of it.
+    excused: bool,
+}
+
+/// A call that a client made.
+struct Call {
+    marker: String,
+    /// As raw JSON.
+    id: String,
+    token: String,
+    stream: usize,
+    answers: u32,
+}
+
+/// What belongs together, over all connections that carried it.
+struct Stream {
+    session: String,
+    /// The revision of the session.
+    version: String,
+    /// Whether what comes on it may be missed: its client left for good, or does not read.
+    lost: bool,
+    /// Nonce and number.
+    name: Option<String>,
+    last_sequence: u64,
+    last_id: Option<String>,
+    resumed: u32,
+}
+
+impl Client {
+    pub(super) fn start_of(&self, exchange: ExchangeId) -> Start {
+        let asked = &self.asked[&exchange];
+        asked.start.clone().expect("it was an initialize")
+    }
+
+    fn open_calls(&self) -> Vec<usize> {
+        let calls = self.calls.iter().enumerate();
+        calls
+            .filter(|(_, call)| call.answers == 0)
+            .map(|(number, _)| number)
+            .collect()
+    }
+
+    fn new_stream(&mut self, how: How) -> usize {
+        self.streams.push(Stream {
+            session: self.session.clone().unwrap_or_default(),
+            version: self.version.clone(),
+            lost: how.unread,
+            name: None,
+            last_sequence: 0,
+            last_id: None,
+            resumed: 0,
+        });
+        self.streams.len() - 1
+    }
+
+    /// An id and a progress token, as raw JSON: other clients use the same.
+    fn next_id(&mut self) -> (u64, String, String) {
+        self.next_message += 1;
+        let n = self.next_message;
+        let id = match n % 6 {
+            0 => format!("{n}"),
+            1 => format!("\"{n}\""),
+            2 => format!("18446744073709551616{n}"),
+            3 => format!("\"\\u0061\\/{n}\""),
+            4 => format!("-{n}"),
+            _ => format!("\"\u{e9}{n}\""),
+        };
+        let token = match n % 3 {
+            0 => "0".to_owned(),
+            1 => format!("\"t{n}\""),
+            _ => format!("{n}"),
+        };
+        (n, id, token)
+    }
+}
+
+fn describe(steps: &[Step]) -> String {
+    let steps: Vec<_> = steps
+        .iter()
+        .map(|step| format!("[{},\"{}\"]", step.after, step.what))
+        .collect();
+    format!("[{}]", steps.join(","))
+}
+
+// What clients do.
+impl Play {
+    pub(super) fn op(&mut self, client: usize, key: u64, op: Op) {
+        match op {
+            Op::Initialize(start) => self.initialize(client, start),
+            Op::Call { .. } | Op::Again | Op::Stall(_)
+                if self.clients[client].session.is_none() && !key.is_multiple_of(4) => {}
+            Op::Call { steps, token, how } => {
+                let (marker, text) = self.call(client, &steps, token, None);
+                self.post_calls(client, vec![marker], text, how, false);
+            }
+            Op::Batch { calls, how } => self.batch(client, &calls, how),
+            Op::Notify => {
+                let marker = self.marker(client);
+                let filler = filler(hash(marker.as_bytes()));
+                let text = format!(
+                    "\r\n{{\"jsonrpc\":\"2.0\",\n\"method\":\"notifications/x\",\"params\":{{\"marker\":\"{marker}\", \"x\":{filler}}}}}\n"
+                );
+                self.say(client, &marker, &text, SentKind::Notification);
+            }
+            Op::Cancel { bogus } => self.cancel(client, key, bogus),
+            Op::Unasked => {
+                let marker = self.marker(client);
+                let text = format!(
+                    "{{\"jsonrpc\":\"2.0\",\"id\":777{key},\"result\":{{\"marker\":\"{marker}\"}}}}"
+                );
+                self.say(client, &marker, &text, SentKind::Bogus);
+            }
+            Op::Listen { how } => {
+                let Some(session) = self.clients[client].session.clone() else {
+                    return;
+                };
+                let stream = self.clients[client].new_stream(how);
+                let request = dress(Request::get().session(&session), how);
+                self.send(client, request, vec![], Some(stream), None);
+            }
+            Op::Leave => {
+                let asked = self.clients[client].asked.iter();
+                let open: Vec<_> = asked.filter(|(_, asked)| !asked.over).collect();
+                if !open.is_empty() {
+                    let exchange = *open[key as usize % open.len()].0;
+                    self.count("leave");
+                    self.world.leave(exchange);
+                }
+            }
+            Op::Bad(choice) => self.bad(client, choice),
+            Op::Again => {
+                let open = self.clients[client].open_calls();
+                let open = open
+                    .last()
+                    .map(|&call| self.clients[client].calls[call].id.clone());
+                if let Some(id) = open {
+                    let steps = [Step {
+                        after: 5,
+                        what: 'a',
+                    }];
+                    let (marker, text) = self.call(client, &steps, false, Some(id));
+                    self.post_calls(client, vec![marker], text, How::default(), false);
+                }
+            }
+            Op::Forge => self.forge(client, key),
+            Op::Stall(after) => {
+                let steps = [Step {
+                    after: 5,
+                    what: 'a',
+                }];
+                let (marker, text) = self.call(client, &steps, false, None);
+                let exchange = self.post_calls(client, vec![marker], text, How::default(), true);
+                if let (Some(exchange), Some(after)) = (exchange, after) {
+                    self.plan(after, client, key, Act::Upload(exchange));
+                }
+            }
+            Op::Delete => {
+                let Some(session) = self.clients[client].session.take() else {
+                    return;
+                };
+                self.send(
+                    client,
+                    Request::delete().session(&session),
+                    vec![],
+                    None,
+                    None,
+                );
+            }
+        }
+    }
+
+    fn marker(&mut self, client: usize) -> String {
+        self.clients[client].next_message += 1;
+        format!("c{client}.{}", self.clients[client].next_message)
+    }
+
+    fn send(
+        &mut self,
+        client: usize,
+        request: Request,
+        markers: Vec<String>,
+        stream: Option<usize>,
+        start: Option<Start>,
+    ) -> ExchangeId {
+        let this = &mut self.clients[client];
+        this.next_request += 1;
+        let exchange = ExchangeId(client as u64 * PER_CLIENT + this.next_request);
+        let asked = Asked {
+            method: request.method.clone(),
+            markers,
+            stream,
+            start,
+            session: this.session.clone(),
+            looked: 0,
+            has_head: false,
+            events: Events::default(),
+            over: false,
+            excused: request.stalls || !request.reads,
+        };
+        this.asked.insert(exchange, asked);
+        self.world.send(exchange, request);
+        exchange
+    }
+
+    /// Posts one message that is no call.
+    fn say(&mut self, client: usize, marker: &str, text: &str, kind: SentKind) {
+        let Some(session) = self.clients[client].session.clone() else {
+            return;
+        };
+        self.ledger.send(client, marker, text, kind);
+        let request = Request::post(text.to_owned()).session(&session);
+        self.send(client, request, vec![marker.to_owned()], None, None);
+    }
+
+    fn initialize(&mut self, client: usize, start: Start) {
+        let this = &mut self.clients[client];
+        if this.session.is_some() {
+            // In an open session it is refused.
+            return self.bad(client, 4);
+        }
+        let (n, id, _) = this.next_id();
+        let marker = format!("c{client}.i{n}");
+        let version = start.version;
+        let template = format!(
+            "{{\"jsonrpc\":\"2.0\",\"id\":{ID},\"method\":\"initialize\",\"params\":{{\"protocolVersion\":\"{version}\",\n\"marker\":\"{marker}\"}}}}"
+        );
+        let stream = this.new_stream(How::default());
+        this.streams[stream].version = version.to_owned();
+        this.calls.push(Call {
+            marker: marker.clone(),
+            id: id.clone(),
+            token: String::new(),
+            stream,
+            answers: 0,
+        });
+        self.ledger
+            .send(client, &marker, &template, SentKind::Initialize);
+        let request = Request::post(template.replace(ID, &id));
+        let leaves_after = start.leaves_after;
+        let markers = vec![marker];
+        let exchange = self.send(client, request, markers, Some(stream), Some(start));
+        if let Some(after) = leaves_after {
+            self.plan(after, client, 0, Act::Leave(exchange));
+        }
+    }
+
+    pub(super) fn initialized(&mut self, client: usize, session: &str) {
+        if self.clients[client].session.as_deref() == Some(session) {
+            let marker = self.marker(client);
+            let text = format!(
+                "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\",\"params\":{{\"marker\":\"{marker}\"}}}}"
+            );
+            self.say(client, &marker, &text, SentKind::Notification);
+        }
+    }
+
+    /// Makes a call, which waits to be posted; returns its marker and its text.
+    fn call(
+        &mut self,
+        client: usize,
+        steps: &[Step],
+        with_token: bool,
+        id: Option<String>,
+    ) -> (String, String) {
+        let this = &mut self.clients[client];
+        let (n, new_id, token) = this.next_id();
+        let id = id.unwrap_or(new_id);
+        let marker = format!("c{client}.{n}");
+        let steps = describe(steps);
+        let filler = filler(hash(marker.as_bytes()));
+        let meta = if with_token {
+            format!(",\"_meta\":{{\"x\":1,\"progressToken\": {TOKEN} }}")
+        } else {
+            String::new()
+        };
+        let template = match n % 3 {
+            0 => format!(
+                "{{\"jsonrpc\":\"2.0\",\"id\":{ID},\"method\":\"tools/call\",\"params\":{{\"marker\":\"{marker}\",\"do\":{steps},\"x\":{filler}{meta}}}}}"
+            ),
+            1 => format!(
+                "\n{{\n  \"params\": {{\r\n \"x\": {filler}, \"marker\":\"{marker}\",\n\"do\":\n{steps}{meta} }},\n  \"id\" : {ID},\n  \"method\": \"tools/call\",\n  \"jsonrpc\": \"2.0\"\n}}\n"
+            ),
+            _ => format!(
+                "{{\"method\":\"tools/call\",\"unknown\":{filler},\"params\":{{\"do\":{steps},\"marker\":\"{marker}\"{meta}}},\"jsonrpc\":\"2.0\",\"\\u0069d\":\t{ID}}}"
+            ),
+        };
+        let text = template.replace(ID, &id).replace(TOKEN, &token);
+        let raw_id = id.clone();
+        let stream = this.streams.len();
+        this.calls.push(Call {
+            marker: marker.clone(),
+            id,
+            token,
+            stream,
+            answers: 0,
+        });
+        let kind = if self.clients[client].session.is_some() {
+            SentKind::Call
+        } else {
+            SentKind::Bogus
+        };
+        self.ledger.send(client, &marker, &template, kind);
+        self.ledger.sent.get_mut(&marker).expect("sent").id = raw_id;
+        (marker, text)
+    }
+
+    /// Posts calls that were just made; without a session, to see them refused.
+    fn post_calls(
+        &mut self,
+        client: usize,
+        markers: Vec<String>,
+        text: String,
+        how: How,
+        stalls: bool,
+    ) -> Option<ExchangeId> {
+        let stream = self.clients[client].new_stream(how);
+        let mut request = dress(Request::post(text), how);
+        if let Some(session) = self.clients[client].session.clone() {
+            request = request.session(&session);
+        }
+        if stalls {
+            request = request.stalling();
+        }
+        Some(self.send(client, request, markers, Some(stream), None))
+    }
+
+    fn batch(&mut self, client: usize, calls: &[Vec<Step>], how: How) {
+        if self.clients[client].session.is_none() {
+            return;
+        }
+        let mut markers = Vec::new();
+        let mut texts = Vec::new();
+        for steps in calls {
+            let (marker, text) = self.call(client, steps, true, None);
+            markers.push(marker);
+            texts.push(text);
+        }
+        let note = self.marker(client);
+        let text = format!(
+            "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\",\"params\":{{\"marker\":\"{note}\"}}}}"
+        );
+        self.ledger
+            .send(client, &note, &text, SentKind::Notification);
+        texts.insert(1, text);
+        markers.push(note);
+        self.count("batch");
+        self.post_calls(
+            client,
+            markers,
+            format!(" [{}\n] ", texts.join(" ,\n")),
+            how,
+            false,
+        );
+    }
+
+    fn cancel(&mut self, client: usize, key: u64, bogus: bool) {
+        let open = self.clients[client].open_calls();
+        let marker = self.marker(client);
+        let template = format!(
+            "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{{\"requestId\": {ID} ,\"marker\":\"{marker}\"}}}}"
+        );
+        let (kind, id) = if bogus || open.is_empty() {
+            (SentKind::Bogus, "424242".to_owned())
+        } else {
+            let calls = &self.clients[client].calls;
+            let id = calls[open[key as usize % open.len()]].id.clone();
+            (SentKind::Cancel(id.clone()), id)
+        };
+        let Some(session) = self.clients[client].session.clone() else {
+            return;
+        };
+        self.ledger.send(client, &marker, &template, kind);
+        let request = Request::post(template.replace(ID, &id)).session(&session);
+        self.send(client, request, vec![marker], None, None);
+    }
+
+    fn bad(&mut self, client: usize, choice: u64) {
+        let marker = self.marker(client);
+        let params = format!("\"params\":{{\"marker\":\"{marker}\"}}");
+        let batches = self.clients[client].version == "2025-03-26";
+        let text = match choice % 7 {
+            0 => format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"id\":2,\"method\":\"ping\",{params}}}"),
+            1 => format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\",{params}}}}}"),
+            2 => format!("{{\"jsonrpc\":\"2.0\",\"id\":null,\"method\":\"ping\",{params}}}"),
+            3 if !batches => {
+                format!("[{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\",{params}}}]")
+            }
+            4 => format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\",{params}}}"),
+            5 => format!(
+                "{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\",\"result\":1,{params}}}"
+            ),
+            _ => format!("\u{feff}{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\",{params}}}"),
+        };
+        self.say(client, &marker, &text, SentKind::Bogus);
+    }
+
+    fn forge(&mut self, client: usize, key: u64) {
+        let Some(session) = self.clients[client].session.clone() else {
+            return;
+        };
+        let own = self.clients[client].streams.iter();
+        let own = own.rev().find_map(|stream| stream.name.clone());
+        let id = match (key % 3, own) {
+            (0, Some(name)) => format!("{name}-99999"),
+            (1, Some(name)) => format!("0{}-0", &name[..name.len() - 1]),
+            _ => "forged".to_owned(),
+        };
+        self.count("forge");
+        let request = Request::get().session(&session).field("last-event-id", &id);
+        let exchange = self.send(client, request, vec![], None, None);
+        self.clients[client]
+            .asked
+            .get_mut(&exchange)
+            .expect("sent")
+            .markers
+            .clear();
+    }
+
+    pub(super) fn resume(&mut self, client: usize, stream: usize) {
+        let this = &mut self.clients[client];
+        let of = &mut this.streams[stream];
+        let last = of.last_id.clone().expect("an id to resume from");
+        of.resumed += 1;
+        let session = of.session.clone();
+        self.count("resume");
+        let request = Request::get()
+            .session(&session)
+            .field("last-event-id", &last);
+        self.send(client, request, vec![], Some(stream), None);
+    }
+
+    pub(super) fn answer(&mut self, client: usize, request: &str, session: &str, again: bool) {
+        let id = self.ledger.said[request].minted.clone();
+        let marker = self.marker(client);
+        let template = format!(
+            "{{\"jsonrpc\":\"2.0\",\"result\":{{\"marker\":\"{marker}\",\"action\":\"accept\"}},\r\n\"id\":{ID}}}"
+        );
+        let kind = SentKind::Answer(request.to_owned());
+        self.ledger.send(client, &marker, &template, kind);
+        let post = Request::post(template.replace(ID, &id)).session(session);
+        self.send(client, post, vec![marker], None, None);
+        if again {
+            let act = Act::Answer {
+                request: request.to_owned(),
+                session: session.to_owned(),
+                again: false,
+            };
+            self.plan(hash(request.as_bytes()) % 3, client, 3, act);
+        }
+    }
+}
+
+fn dress(request: Request, how: How) -> Request {
+    let request = if how.unread {
+        request.unread()
+    } else {
+        request
+    };
+    match how.leaves_at {
+        Some(bytes) if !how.unread => request.leaving_at(bytes),
+        _ => request,
+    }
+}
+
+// What clients receive.
+impl Play {
+    /// Looks at what has come of a response.
+    pub(super) fn received(&mut self, exchange: ExchangeId) {
+        let client = (exchange.0 / PER_CLIENT) as usize;
+        let response = self.world.response(exchange);
+        let asked = self.clients[client]
+            .asked
+            .get_mut(&exchange)
+            .expect("asked");
+        if response.head.is_none() || asked.over {
+            return;
+        }
+        let is_first = !std::mem::replace(&mut asked.has_head, true);
+        let named = response.field("mcp-session-id").filter(|_| is_first);
+        let events = if response.is_stream() {
+            let events = asked.events.read(&response.body[asked.looked..]);
+            asked.looked = response.body.len();
+            events
+        } else {
+            vec![]
+        };
+        if let Some(session) = named {
+            let asked = &self.clients[client].asked[&exchange];
+            assert!(asked.start.is_some(), "only initialize names a session");
+            let stream = asked.stream.expect("it is a call");
+            self.clients[client].streams[stream].session = session.clone();
+            self.clients[client].sessions.push(session.clone());
+            let opened = self.world.opened().iter();
+            let opened = opened.clone().find(|(_, by)| *by == Some(exchange));
+            let (upstream, _) = opened.expect("a session has a child");
+            self.sessions.insert(session, *upstream);
+        }
+        let stream = self.clients[client].asked[&exchange].stream;
+        for event in events {
+            let stream = stream.expect("only what may stream does");
+            self.event(client, stream, event);
+        }
+    }
+
+    fn event(&mut self, client: usize, stream: usize, event: StreamEvent) {
+        let this = &mut self.clients[client];
+        let of = &mut this.streams[stream];
+        let id = event.id.expect("every event has an id");
+        let (name, sequence) = id.rsplit_once('-').expect("an event id");
+        let sequence: u64 = sequence.parse().expect("a number");
+        match &of.name {
+            Some(known) => assert_eq!(known, name, "one stream, one name"),
+            None => of.name = Some(name.to_owned()),
+        }
+        if event.data.is_empty() {
+            assert_eq!(of.version, "2025-11-25", "others get no empty event");
+            assert_eq!(sequence, of.last_sequence, "a cursor stands where it stood");
+            of.last_id = Some(id);
+            return;
+        }
+        assert_eq!(
+            sequence,
+            of.last_sequence + 1,
+            "nothing is lost, nothing comes twice"
+        );
+        of.last_sequence = sequence;
+        of.last_id = Some(id);
+        let text = String::from_utf8(event.data).expect("UTF-8");
+        self.message(client, stream, &text);
+    }
+
+    fn message(&mut self, client: usize, stream: usize, text: &str) {
+        let members = fields(text);
+        let id = members.get("id").map(|id| id.get().to_owned());
+        let marker = marker(text);
+        let method = members.get("method").map(|method| method.get().to_owned());
+        match (method, id) {
+            (None, Some(id)) => self.answered(client, stream, text, &id, marker.as_deref()),
+            (Some(_), Some(id)) => {
+                let marker = marker.expect("the gateway asks nothing");
+                let kind = self.ledger.said.get(&marker).map(|said| said.kind.clone());
+                assert!(matches!(kind, Some(SaidKind::Request(_))), "{text}");
+                self.ledger.client_reads(client, &marker, text, &id);
+                self.ledger.said.get_mut(&marker).expect("said").minted = id;
+                self.count("asked");
+                let choice = hash(marker.as_bytes());
+                let session = self.clients[client].streams[stream].session.clone();
+                if !choice.is_multiple_of(10) {
+                    let again = choice % 10 == 1;
+                    let act = Act::Answer {
+                        request: marker,
+                        session,
+                        again,
+                    };
+                    self.plan((choice >> 8) % 700, client, choice, act);
+                }
+            }
+            (Some(_), None) => self.notified(client, stream, text, marker),
+            (None, None) => panic!("no message: {text}"),
+        }
+    }
+
+    fn notified(&mut self, client: usize, stream: usize, text: &str, marker: Option<String>) {
+        let message: Value = serde_json::from_str(text).expect("JSON");
+        let Some(marker) = marker else {
+            assert_eq!(message["method"], "notifications/cancelled", "{text}");
+            assert_eq!(message["params"]["reason"], "timed out");
+            return;
+        };
+        let kind = self.ledger.said.get(&marker).map(|said| said.kind.clone());
+        let known = match kind {
+            Some(SaidKind::Notification) => String::new(),
+            Some(SaidKind::Progress(call)) => {
+                let calls = self.clients[client].calls.iter();
+                let call = calls.clone().find(|other| other.marker == call);
+                let call = call.expect("progress on a call of this client");
+                assert_eq!(call.stream, stream, "progress goes with its call");
+                call.token.clone()
+            }
+            Some(SaidKind::Cancel(request)) => {
+                let id = message["params"]["requestId"].to_string();
+                let cancelled = &self.ledger.said[&request];
+                // Of two requests with one id, it may be the other that is left to cancel.
+                let same = self.ledger.said.values().any(|said| {
+                    said.upstream == cancelled.upstream
+                        && said.kind == cancelled.kind
+                        && said.minted == id
+                });
+                // The request may be on a stream that this client lost.
+                let lost = self.clients[client]
+                    .streams
+                    .iter()
+                    .any(|stream| stream.lost);
+                assert!(same || lost || !self.options.lockstep, "{text}");
+                id
+            }
+            kind => panic!("{text} is {kind:?}"),
+        };
+        self.ledger.client_reads(client, &marker, text, &known);
+    }
+
+    fn answered(
+        &mut self,
+        client: usize,
+        stream: usize,
+        text: &str,
+        id: &str,
+        marker: Option<&str>,
+    ) {
+        let calls = self.clients[client].calls.iter_mut();
+        let mut calls = calls.filter(|call| call.stream == stream && call.id == id);
+        let call = calls
+            .next()
+            .unwrap_or_else(|| panic!("nobody asked for {text}"));
+        call.answers += 1;
+        assert_eq!(call.answers, 1, "answered twice: {text}");
+        let is_initialize = self.ledger.sent[&call.marker].kind == SentKind::Initialize;
+        let message: Value = serde_json::from_str(text).expect("JSON");
+        if let Some(marker) = marker {
+            let kind = SaidKind::Answer(call.marker.clone());
+            let said = self.ledger.said.get(marker);
+            assert_eq!(said.map(|said| &said.kind), Some(&kind), "{text}");
+            self.ledger.client_reads(client, marker, text, id);
+            self.count("answers");
+        } else if is_initialize && message["result"].is_object() {
+            let this = &mut self.clients[client];
+            let version = this.streams[stream].version.clone();
+            assert_eq!(message["result"]["protocolVersion"], version.as_str());
+            this.version = version;
+            let session = this.streams[stream].session.clone();
+            assert!(!session.is_empty(), "the answer names the session");
+            this.session = Some(session.clone());
+            self.plan(1, client, 2, Act::Initialized { session });
+        } else {
+            let code = message["error"]["code"].as_i64();
+            let own = [-32000, -32001, -32602, -32603];
+            assert!(code.is_some_and(|code| own.contains(&code)), "{text}");
+            self.count(&format!("error {}", code.unwrap_or_default()));
+        }
+    }
+
+    /// A connection is done.
+    pub(super) fn over(&mut self, exchange: ExchangeId) {
+        let client = (exchange.0 / PER_CLIENT) as usize;
+        let response = self.world.response(exchange).clone();
+        let this = &mut self.clients[client];
+        let asked = this.asked.get_mut(&exchange).expect("asked");
+        if std::mem::replace(&mut asked.over, true) {
+            return;
+        }
+        let session = asked.session.clone();
+        let is_post = asked.method == Method::POST;
+        let stream = asked.stream;
+        let status = response.status();
+        if let Some(length) = response.head.as_ref().and_then(|head| head.length)
+            && response.complete
+        {
+            assert_eq!(
+                length,
+                response.body.len() as u64,
+                "the length that was told"
+            );
+        }
+        if response.dropped {
+            self.count("dropped");
+        }
+        let this = &mut self.clients[client];
+        if status == 404 && session.is_some() && this.session == session {
+            this.session = None;
+        }
+        let Some(stream) = stream else {
+            let asked = &this.asked[&exchange];
+            if asked.method == Method::GET && response.complete {
+                assert!(status >= 400, "nobody resumes from a forged id");
+            }
+            return;
+        };
+        match status {
+            200 if response.is_stream() => self.stream_over(client, stream, response.complete),
+            200 if response.complete => {
+                let text = response.text().to_owned();
+                self.message(client, stream, &text);
+            }
+            202 => panic!("a call is not merely accepted"),
+            204 => {
+                let calls = this.calls.iter().filter(|call| call.stream == stream);
+                let resumed = this.streams[stream].resumed > 0;
+                assert!(resumed && calls.clone().all(|call| call.answers == 1));
+                self.count("nothing to resume");
+            }
+            status => {
+                let refused = status >= 400 && response.complete;
+                assert!(refused || !response.complete, "{status}");
+                if refused && is_post {
+                    let body = response.json();
+                    assert!(body["error"]["code"].is_number(), "{body}");
+                }
+                this.streams[stream].lost = true;
+            }
+        }
+    }
+
+    fn stream_over(&mut self, client: usize, stream: usize, complete: bool) {
+        let this = &mut self.clients[client];
+        let unanswered = this
+            .calls
+            .iter()
+            .any(|call| call.stream == stream && call.answers == 0);
+        let of = &mut this.streams[stream];
+        let can_resume = of.last_id.is_some() && !of.lost;
+        if complete {
+            let is_call = this.calls.iter().any(|call| call.stream == stream);
+            if is_call && unanswered && !of.lost {
+                assert!(can_resume, "a stream ends without its answers");
+                self.plan(20, client, stream as u64, Act::Resume { stream });
+                self.count("poll");
+            }
+            return;
+        }
+        let choice = hash(format!("{client}.{stream}.{}", of.resumed).as_bytes());
+        if can_resume && !choice.is_multiple_of(4) && of.resumed < 5 {
+            let after = (choice >> 8) % 900;
+            self.plan(after, client, stream as u64, Act::Resume { stream });
+        } else {
+            of.lost = true;
+        }
+    }
+
+    /// What comes on this connection may be missed from now on.
+    pub(super) fn forgive(&mut self, exchange: ExchangeId) {
+        let client = (exchange.0 / PER_CLIENT) as usize;
+        if let Some(stream) = self.clients[client].asked[&exchange].stream {
+            self.clients[client].streams[stream].lost = true;
+        }
+    }
+
+    /// Whoever waits on a child that has ended has heard of it.
+    pub(super) fn check_end(&self, client: usize, upstream: UpstreamId) {
+        for (exchange, asked) in &self.clients[client].asked {
+            let session = asked.session.as_ref();
+            let child = session.and_then(|session| self.sessions.get(session));
+            if child == Some(&upstream) && !asked.excused {
+                assert!(asked.over, "{exchange:?} waits on a child that has ended");
+            }
+        }
+    }
+
+    /// Every call that was admitted has been answered, unless its client gave up on it.
+    pub(super) fn check_calls(&self) {
+        for (number, client) in self.clients.iter().enumerate() {
+            for call in &client.calls {
+                let sent = client
+                    .asked
+                    .values()
+                    .any(|asked| asked.markers.contains(&call.marker));
+                let lost = client
+                    .streams
+                    .get(call.stream)
+                    .is_none_or(|stream| stream.lost);
+                assert!(
+                    call.answers == 1 || lost || !sent,
+                    "client {number} never got an answer to {}",
+                    call.marker
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,579 @@
+//! A world whose clients and children act by themselves, and a model that watches every byte.
+//!
+//! Clients and children decide by dice that depend on the seed and on who they are, never on the
+//! driver's order. In lockstep one thing happens at a time, and all that follows from it before the
+//! next: then the driver's freedom (order, cuts, batches, ticks) must not show in anything that a
+//! peer receives. Without it, everything is late by as much as the dice say.
+
+mod child;
+mod client;
+mod ledger;
+mod plan;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use http::Method;
+use mcp_proto::{AuditEvent, ExchangeId, Instant, Policy, UpstreamId};
+
+use self::child::{Mind, Reaction};
+use self::client::Client;
+use self::ledger::Ledger;
+use self::plan::{Op, StartEnd, Tone};
+use crate::rng::{Rng, hash};
+use crate::world::{Event, Manner, World};
+
+/// Requests of one client are named from this times its number on.
+const PER_CLIENT: u64 = 1_000_000;
+
+/// What to play.
+#[derive(Clone, Copy, Debug)]
+pub struct PlayOptions {
+    /// Says what clients and children do.
+    pub seed: u64,
+    /// Says what the driver does.
+    pub manner: Manner,
+    /// Whether one thing happens at a time.
+    pub lockstep: bool,
+    /// Whether clients are kept from meeting at shared bounds.
+    pub calm: bool,
+    /// A client that does not take part.
+    pub without: Option<usize>,
+}
+
+impl PlayOptions {
+    /// A run in which everything is late, and anything goes.
+    pub fn wild(seed: u64) -> Self {
+        let dice = &mut Rng::named(seed, "manner");
+        let manner = Manner {
+            order: dice.draw(),
+            cuts: crate::Cuts::Random(dice.draw()),
+            batches: crate::Batches::Random,
+            ticks: false,
+        };
+        Self {
+            seed,
+            manner,
+            lockstep: false,
+            calm: false,
+            without: None,
+        }
+    }
+
+    /// A run in which one thing happens at a time.
+    pub fn lockstep(seed: u64, manner: Manner) -> Self {
+        Self {
+            seed,
+            manner,
+            lockstep: true,
+            calm: true,
+            without: None,
+        }
+    }
+}
+
+/// What one client, and its children, got to see, and what was recorded of them: with the names
+/// that are minted at random put out of the way.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct View {
+    /// Each response, in the order of the requests.
+    pub responses: Vec<String>,
+    /// Each child's lines.
+    pub lines: Vec<Vec<String>>,
+    /// The audit records, sorted.
+    pub audit: Vec<String>,
+}
+
+/// What came of a play.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// A hash of all that happened, in its order.
+    pub trace: u64,
+    /// By client.
+    pub views: BTreeMap<usize, View>,
+    /// How often what happened.
+    pub counts: BTreeMap<String, u64>,
+    /// Most bytes that waited for readers and children at once.
+    pub most_queued: usize,
+}
+
+enum Act {
+    Op(Op),
+    Spawned(UpstreamId),
+    Opens {
+        upstream: UpstreamId,
+        minted: String,
+    },
+    Step {
+        upstream: UpstreamId,
+        call: String,
+        what: char,
+    },
+    FinishHalf(UpstreamId),
+    Initialized {
+        session: String,
+    },
+    Answer {
+        request: String,
+        session: String,
+        again: bool,
+    },
+    Resume {
+        stream: usize,
+    },
+    Upload(ExchangeId),
+    Leave(ExchangeId),
+    Drain,
+}
+
+/// When it happens; whose it is; which of several at once; in the order of being planned.
+type When = (Instant, usize, u64, u64);
+
+/// A world whose clients and children act by themselves.
+pub struct Play {
+    options: PlayOptions,
+    world: World,
+    dice: Rng,
+    clients: Vec<Client>,
+    minds: BTreeMap<UpstreamId, Mind>,
+    sessions: BTreeMap<String, UpstreamId>,
+    ledger: Ledger,
+    agenda: BTreeMap<When, Act>,
+    planned: u64,
+    counts: BTreeMap<String, u64>,
+    most_queued: usize,
+}
+
+impl Play {
+    /// Plays to the end, and checks throughout that what has to hold holds.
+    pub fn run(options: PlayOptions) -> Outcome {
+        let tone = Tone { calm: options.calm };
+        let policy = Policy {
+            ports: vec![8080],
+            startup_probe: !tone.calm && options.seed.is_multiple_of(4),
+            limits: plan::limits(options.seed, tone),
+            ..Policy::default()
+        };
+        let count = 1 + Rng::named(options.seed, "clients").below(5);
+        let mut play = Self {
+            options,
+            world: World::new(policy, options.manner),
+            dice: Rng::named(options.seed, "play"),
+            clients: (0..count).map(|_| Client::default()).collect(),
+            minds: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            ledger: Ledger::default(),
+            agenda: BTreeMap::new(),
+            planned: 0,
+            counts: BTreeMap::new(),
+            most_queued: 0,
+        };
+        let mut last = 0;
+        for client in 0..count {
+            let mut after = 0;
+            let plan = plan::plan(options.seed, client, tone);
+            for (number, (gap, op)) in plan.into_iter().enumerate() {
+                after += gap;
+                if options.without != Some(client) {
+                    play.plan(after, client, number as u64, Act::Op(op));
+                }
+            }
+            last = last.max(after);
+        }
+        if !tone.calm && options.seed.is_multiple_of(7) {
+            let after = play.dice.draw() % 8000;
+            play.plan(after, usize::MAX, 0, Act::Drain);
+        }
+        play.run_until_done(Duration::from_millis(last));
+        play.check_calls();
+        play.finish();
+        play.check_refusals();
+        play.outcome()
+    }
+
+    /// Plans something. `key` says what comes first of what one client does at one time.
+    fn plan(&mut self, after: u64, client: usize, key: u64, act: Act) {
+        let when = self.world.now() + Duration::from_millis(after);
+        self.planned += 1;
+        self.agenda.insert((when, client, key, self.planned), act);
+    }
+
+    fn count(&mut self, what: &str) {
+        *self.counts.entry(what.to_owned()).or_default() += 1;
+    }
+
+    /// Until nothing is planned, and every call has had its time. The end does not depend on who
+    /// takes part.
+    fn run_until_done(&mut self, last: Duration) {
+        let limits = &self.world.gateway().policy().limits;
+        let patience = limits.request_time_max + limits.client_answer_time;
+        let until = self.world.now() + last + 2 * patience;
+        self.run_on();
+        while self.world.now() < until {
+            let next = self.world.now() + Duration::from_secs(1);
+            self.pass(next.min(until));
+            self.run_on();
+        }
+    }
+
+    /// Until nothing is planned.
+    fn run_on(&mut self) {
+        loop {
+            self.hear();
+            let next = self.agenda.first_key_value().map(|(when, _)| when.0);
+            if self.options.lockstep {
+                self.settle();
+                let Some(next) = self.agenda.first_key_value().map(|(when, _)| when.0) else {
+                    return;
+                };
+                self.pass(next);
+                self.act();
+                continue;
+            }
+            let busy = !self.world.is_settled();
+            match next {
+                // The world is late: time goes on while there are things to do.
+                Some(next) if busy && self.dice.percent(4) => {
+                    let soon = self.world.now() + Duration::from_millis(2);
+                    if next <= soon {
+                        self.pass(next.max(self.world.now()));
+                        self.act();
+                    } else {
+                        self.pass(soon);
+                    }
+                }
+                _ if busy => {
+                    self.world.step();
+                }
+                Some(next) => {
+                    self.pass(next.max(self.world.now()));
+                    self.act();
+                }
+                None => return,
+            }
+        }
+    }
+
+    /// Lets time pass, and wakes the machines when they want to be woken.
+    fn pass(&mut self, then: Instant) {
+        loop {
+            let next = self.world.next_moment();
+            let Some(next) = next.filter(|&next| next < then) else {
+                break;
+            };
+            self.world.set_time(next.max(self.world.now()));
+            if self.options.lockstep || self.dice.percent(90) {
+                self.settle();
+            }
+            // Whatever was planned meanwhile may come first.
+            let first = self.agenda.first_key_value();
+            if first.is_some_and(|(when, _)| when.0 < then) {
+                return;
+            }
+        }
+        self.world.set_time(then.max(self.world.now()));
+        if self.options.lockstep {
+            self.settle();
+        }
+    }
+
+    fn settle(&mut self) {
+        loop {
+            self.world.settle();
+            self.hear();
+            if self.world.is_settled() {
+                return;
+            }
+        }
+    }
+
+    /// Performs the first thing that is planned, if it is due.
+    fn act(&mut self) {
+        let Some((&when, _)) = self.agenda.first_key_value() else {
+            return;
+        };
+        if when.0 > self.world.now() {
+            return;
+        }
+        let act = self.agenda.remove(&when).expect("it is there");
+        let (_, client, key, _) = when;
+        match act {
+            Act::Op(op) => self.op(client, key, op),
+            Act::Spawned(upstream) => {
+                let mind = self.minds.get(&upstream);
+                let works = mind.is_none_or(|mind| mind.start.end != StartEnd::SpawnFails);
+                self.world.spawned(upstream, works);
+            }
+            Act::Opens { upstream, minted } => self.opens(upstream, &minted),
+            Act::Step {
+                upstream,
+                call,
+                what,
+            } => {
+                self.count(&format!("step {what}"));
+                let mind = self
+                    .minds
+                    .get_mut(&upstream)
+                    .expect("a child that was told");
+                mind.step(&call, what, &mut self.world, &mut self.ledger);
+                if self.options.lockstep && matches!(what, 'x' | 'c') {
+                    self.settle();
+                    self.check_end(client, upstream);
+                }
+                if what == 'h' {
+                    self.plan(60, client, hash(call.as_bytes()), Act::FinishHalf(upstream));
+                }
+            }
+            Act::FinishHalf(upstream) => {
+                let mind = self
+                    .minds
+                    .get_mut(&upstream)
+                    .expect("a child that was told");
+                mind.finish_half(&mut self.world);
+            }
+            Act::Initialized { session } => self.initialized(client, &session),
+            Act::Answer {
+                request,
+                session,
+                again,
+            } => self.answer(client, &request, &session, again),
+            Act::Resume { stream } => self.resume(client, stream),
+            Act::Upload(exchange) => {
+                if !self.world.is_over(exchange) {
+                    self.world.upload(exchange);
+                }
+            }
+            Act::Drain => self.world.drain(),
+            Act::Leave(exchange) => {
+                if !self.world.is_over(exchange) {
+                    self.world.leave(exchange);
+                }
+            }
+        }
+    }
+
+    /// Takes note of what has happened.
+    fn hear(&mut self) {
+        while let Some(event) = self.world.next_event() {
+            match event {
+                Event::Spawn(upstream) => self.spawn(upstream),
+                Event::Line(upstream, line) => {
+                    let line = std::str::from_utf8(&line).expect("UTF-8");
+                    self.line(upstream, line.trim_end_matches('\n'));
+                }
+                Event::Received(exchange) => self.received(exchange),
+                Event::Over(exchange) => {
+                    self.received(exchange);
+                    self.over(exchange);
+                }
+                Event::StdinClosed(_) | Event::Terminated(_) => {}
+            }
+        }
+        self.most_queued = self.most_queued.max(self.world.queued_bytes());
+    }
+
+    fn spawn(&mut self, upstream: UpstreamId) {
+        let opened = self.world.opened().iter().rev();
+        let by = opened.clone().find(|(opened, _)| *opened == upstream);
+        let Some(exchange) = by.and_then(|(_, by)| *by) else {
+            // A probe.
+            return self.plan(10, usize::MAX, 1, Act::Spawned(upstream));
+        };
+        let client = (exchange.0 / PER_CLIENT) as usize;
+        let start = self.clients[client].start_of(exchange);
+        let ordinal = self.clients[client].children.len();
+        self.clients[client].children.push(upstream);
+        let after = start.spawn_after;
+        let child = self.world.child_mut(upstream);
+        (child.heeds_stdin, child.heeds_term) = (start.heeds_stdin, start.heeds_term);
+        let mind = Mind::new(client, ordinal, upstream, start);
+        self.minds.insert(upstream, mind);
+        self.plan(after, client, 1000, Act::Spawned(upstream));
+    }
+
+    fn line(&mut self, upstream: UpstreamId, line: &str) {
+        let Some(mind) = self.minds.get_mut(&upstream) else {
+            return self.probed(upstream, line);
+        };
+        let client = mind.client;
+        let after = mind.start.answer_after;
+        match mind.reads(line, &mut self.ledger) {
+            Reaction::Initialize { minted } => {
+                self.plan(after, client, 1001, Act::Opens { upstream, minted });
+            }
+            Reaction::Call { marker, steps } => {
+                for (number, (after, what)) in steps.into_iter().enumerate() {
+                    let key = hash(marker.as_bytes()).wrapping_add(number as u64);
+                    let call = marker.clone();
+                    let act = Act::Step {
+                        upstream,
+                        call,
+                        what,
+                    };
+                    self.plan(after, client, key, act);
+                }
+            }
+            Reaction::None => {}
+        }
+    }
+
+    /// The start-up probe's child reads a line.
+    fn probed(&mut self, upstream: UpstreamId, line: &str) {
+        let answers = !self.options.seed.is_multiple_of(3);
+        if answers && line.contains("\"initialize\"") {
+            let answer = b"{\"jsonrpc\":\"2.0\",\"id\":0,\"result\":{}}\n";
+            self.world.child_writes(upstream, answer);
+        }
+    }
+
+    fn opens(&mut self, upstream: UpstreamId, minted: &str) {
+        let mind = self
+            .minds
+            .get_mut(&upstream)
+            .expect("a child that was started");
+        match mind.start.end {
+            StartEnd::Opens => mind.opens(minted, &mut self.world, false),
+            StartEnd::Refuses => mind.opens(minted, &mut self.world, true),
+            StartEnd::Exits => self.world.child_exits(upstream),
+            StartEnd::Hangs | StartEnd::SpawnFails => {}
+        }
+    }
+
+    /// Everyone goes, and all times pass.
+    fn finish(&mut self) {
+        let open: Vec<_> = self.world.open_requests().collect();
+        for exchange in open {
+            self.forgive(exchange);
+            self.world.leave(exchange);
+        }
+        self.agenda.clear();
+        for (_, mind) in std::mem::take(&mut self.minds) {
+            self.world.child_mut(mind.upstream).reads = true;
+        }
+        let limits = &self.world.gateway().policy().limits;
+        let longest = limits.session_ttl + limits.request_time_max + limits.body_time;
+        let until = self.world.now() + longest + Duration::from_secs(60);
+        self.world.settle();
+        while let Some(next) = self.world.next_moment().filter(|&next| next <= until) {
+            self.world.set_time(next.max(self.world.now()));
+            self.world.settle();
+        }
+        let standing = self.world.gateway().standing();
+        assert!(
+            self.world.gateway().is_idle(),
+            "the gateway holds {standing:?}"
+        );
+        assert_eq!(self.world.upstreams(), 0, "every upstream is drained");
+        assert_eq!(self.world.next_deadline(), None, "no timer is left");
+        for (upstream, child) in self.world.children() {
+            assert!(!child.lives(), "{upstream:?} lives");
+        }
+        let opened = self.world.opened().len();
+        *self.counts.entry("children".to_owned()).or_default() += opened as u64;
+    }
+
+    /// Each refused request has one record, and no child has read anything of it.
+    fn check_refusals(&mut self) {
+        let mut refused: BTreeMap<ExchangeId, u32> = BTreeMap::new();
+        for record in self.world.audit() {
+            let what = format!("audit {}", name(&record.event));
+            *self.counts.entry(what).or_default() += 1;
+            if let (AuditEvent::Refused(_), Some(exchange)) = (record.event, record.exchange) {
+                *refused.entry(exchange).or_default() += 1;
+            }
+        }
+        for client in &self.clients {
+            for (&exchange, asked) in &client.asked {
+                let response = self.world.response(exchange);
+                let records = refused.get(&exchange).copied().unwrap_or(0);
+                let status = response.status();
+                *self.counts.entry(format!("status {status}")).or_default() += 1;
+                if status >= 400 {
+                    assert_eq!(records, 1, "{exchange:?}: {}", response.text());
+                    for marker in &asked.markers {
+                        let read = self.ledger.sent[marker].read;
+                        assert_eq!(read, 0, "{marker} was refused and read");
+                    }
+                } else if asked.markers.len() == 1 {
+                    assert!(records <= 1, "{exchange:?}");
+                }
+                if asked.method == Method::DELETE && status == 204 {
+                    assert_eq!(records, 0);
+                }
+            }
+        }
+    }
+
+    fn outcome(mut self) -> Outcome {
+        let mut views = BTreeMap::new();
+        for (number, client) in self.clients.iter().enumerate() {
+            let mut view = View::default();
+            for &exchange in client.asked.keys() {
+                let response = self.world.response(exchange);
+                let mut text = format!("{exchange:?} {}", response.status());
+                if let Some(head) = &response.head {
+                    head.for_each_field(|name, value| {
+                        text += &format!("\n{name}: {}", value.to_str().expect("ASCII"));
+                    });
+                }
+                text += &format!(
+                    "\ncomplete: {}, dropped: {}\n\n{}",
+                    response.complete,
+                    response.dropped,
+                    String::from_utf8_lossy(&response.body)
+                );
+                for session in &client.sessions {
+                    text = text.replace(session.as_str(), "(session)");
+                }
+                view.responses.push(without_nonces(&text));
+            }
+            for &upstream in &client.children {
+                let lines = self.world.child(upstream).lines.iter();
+                let lines = lines.map(|line| String::from_utf8_lossy(line).into_owned());
+                view.lines.push(lines.collect());
+            }
+            for record in self.world.audit() {
+                let child = |upstream| client.children.iter().position(|&own| own == upstream);
+                let upstream = record.upstream.and_then(child);
+                let by = record.exchange.map(|exchange| exchange.0 / PER_CLIENT);
+                if upstream.is_some() || by == Some(number as u64) {
+                    let exchange = record.exchange;
+                    view.audit
+                        .push(format!("{exchange:?} {upstream:?} {:?}", record.event));
+                }
+            }
+            view.audit.sort_unstable();
+            views.insert(number, view);
+        }
+        let hash = self.world.trace();
+        Outcome {
+            trace: hash,
+            views,
+            counts: std::mem::take(&mut self.counts),
+            most_queued: self.most_queued,
+        }
+    }
+}
+
+/// Event ids, perhaps cut short, without the part that is random.
+fn without_nonces(text: &str) -> String {
+    let mut parts = text.split("\nid: ");
+    let mut clean = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let nonce = part
+            .bytes()
+            .take(8)
+            .take_while(u8::is_ascii_hexdigit)
+            .count();
+        clean += "\nid: ";
+        clean += &"*".repeat(nonce);
+        clean += &part[nonce..];
+    }
+    clean
+}
+
+fn name(event: &AuditEvent) -> String {
+    let text = format!("{event:?}");
+    let end = text.find(" {").unwrap_or(text.len());
+    text[..end].to_owned()
+}

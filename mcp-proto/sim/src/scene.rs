@@ -1,0 +1,407 @@
+//! A world whose clients and children a test plays line by line.
+
+use std::time::Duration;
+
+use mcp_proto::{AuditEvent, ExchangeId, Instant, Limits, Policy, Refusal, UpstreamId};
+use serde_json::Value;
+
+use crate::request::{Request, Response};
+use crate::world::{Event, Manner, World};
+
+/// A request that was sent.
+pub type Asked = ExchangeId;
+
+/// The policy of most tests: a gateway on port 8080, without a start-up probe.
+pub fn policy() -> Policy {
+    Policy {
+        ports: vec![8080],
+        startup_probe: false,
+        ..Policy::default()
+    }
+}
+
+/// An open session and its child.
+#[derive(Debug)]
+pub struct Session {
+    /// Its id.
+    pub id: String,
+    /// Its child.
+    pub upstream: UpstreamId,
+}
+
+/// What becomes of children that are to be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spawning {
+    Works,
+    Fails,
+    Waits,
+}
+
+/// A world whose clients and children a test plays line by line. Whatever is done to it, all that
+/// follows has happened when the call returns.
+pub struct Scene {
+    /// The world.
+    pub world: World,
+    next: u64,
+    spawning: Spawning,
+    held: Vec<UpstreamId>,
+    /// How many lines of each child the test has seen.
+    heard: std::collections::BTreeMap<UpstreamId, usize>,
+}
+
+impl Default for Scene {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Scene {
+    /// With the default limits.
+    pub fn new() -> Self {
+        Self::of(policy())
+    }
+
+    /// With other limits.
+    pub fn with(change: impl FnOnce(&mut Limits)) -> Self {
+        let mut policy = policy();
+        change(&mut policy.limits);
+        Self::of(policy)
+    }
+
+    /// With a policy.
+    pub fn of(policy: Policy) -> Self {
+        let mut scene = Self {
+            world: World::new(policy, Manner::default()),
+            next: 0,
+            spawning: Spawning::Works,
+            held: Vec::new(),
+            heard: std::collections::BTreeMap::new(),
+        };
+        scene.settle();
+        scene
+    }
+
+    /// Lets everything happen that follows.
+    pub fn settle(&mut self) {
+        loop {
+            self.world.settle();
+            while let Some(event) = self.world.next_event() {
+                match (event, self.spawning) {
+                    (Event::Spawn(upstream), Spawning::Works) => {
+                        self.world.spawned(upstream, true);
+                    }
+                    (Event::Spawn(upstream), Spawning::Fails) => {
+                        self.world.spawned(upstream, false);
+                    }
+                    (Event::Spawn(upstream), Spawning::Waits) => self.held.push(upstream),
+                    _ => {}
+                }
+            }
+            if self.world.is_settled() {
+                return;
+            }
+        }
+    }
+
+    /// Lets time pass.
+    pub fn wait(&mut self, time: Duration) {
+        let then = self.world.now() + time;
+        while let Some(next) = self.world.next_moment().filter(|&next| next <= then) {
+            self.world.set_time(next.max(self.world.now()));
+            self.settle();
+        }
+        self.world.set_time(then);
+        self.settle();
+    }
+
+    /// Lets seconds pass.
+    pub fn wait_secs(&mut self, seconds: u64) {
+        self.wait(Duration::from_secs(seconds));
+    }
+
+    /// The time.
+    pub fn now(&self) -> Instant {
+        self.world.now()
+    }
+
+    /// From now on children cannot be started.
+    pub fn spawning_fails(&mut self) {
+        self.spawning = Spawning::Fails;
+    }
+
+    /// From now on children can be started.
+    pub fn spawning_works(&mut self) {
+        self.spawning = Spawning::Works;
+        for upstream in std::mem::take(&mut self.held) {
+            self.world.spawned(upstream, true);
+        }
+        self.settle();
+    }
+
+    /// From now on starting a child takes as long as the test says.
+    pub fn spawning_waits(&mut self) {
+        self.spawning = Spawning::Waits;
+    }
+
+    /// Sends a request.
+    pub fn send(&mut self, request: Request) -> Asked {
+        self.next += 1;
+        let exchange = ExchangeId(self.next);
+        self.world.send(exchange, request);
+        self.settle();
+        exchange
+    }
+
+    /// Sends `initialize` with id 0 and returns what the child got.
+    pub fn initialize(&mut self, version: &str) -> (Asked, Option<UpstreamId>) {
+        let asked = self.send(Request::post(initialize(version)));
+        let opened = self.world.opened();
+        let upstream = opened.iter().rev().find(|(_, by)| *by == Some(asked));
+        (asked, upstream.map(|&(upstream, _)| upstream))
+    }
+
+    /// Opens a session of this revision.
+    #[track_caller]
+    pub fn open(&mut self, version: &str) -> Session {
+        let (asked, upstream) = self.initialize(version);
+        let upstream = upstream.expect("a child is started");
+        let mut session = Session {
+            id: String::new(),
+            upstream,
+        };
+        let id = self.minted(&session);
+        self.says(
+            &session,
+            &format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"result":{{"protocolVersion":"{version}","capabilities":{{}},"serverInfo":{{"name":"s","version":"0"}}}}}}"#
+            ),
+        );
+        let response = self.world.response(asked);
+        assert_eq!(response.status(), 200);
+        session.id = response.field("mcp-session-id").expect("a session id");
+        self.post(
+            &session,
+            r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
+        );
+        self.hears(&session);
+        self.world.take_audit();
+        session
+    }
+
+    /// Posts a message in a session.
+    pub fn post(&mut self, session: &Session, body: &str) -> Asked {
+        self.send(Request::post(body.to_owned()).session(&session.id))
+    }
+
+    /// Calls a tool; `id` is raw JSON.
+    pub fn call(&mut self, session: &Session, id: &str) -> Asked {
+        self.post(session, &call(id))
+    }
+
+    /// Calls a tool with a progress token; both are raw JSON.
+    pub fn call_with_token(&mut self, session: &Session, id: &str, token: &str) -> Asked {
+        self.post(
+            session,
+            &format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"t","_meta":{{"progressToken":{token}}}}}}}"#
+            ),
+        )
+    }
+
+    /// Opens an event stream.
+    pub fn listen(&mut self, session: &Session) -> Asked {
+        self.send(Request::get().session(&session.id))
+    }
+
+    /// Resumes an event stream.
+    pub fn resume(&mut self, session: &Session, last_event_id: &str) -> Asked {
+        self.send(
+            Request::get()
+                .session(&session.id)
+                .field("last-event-id", last_event_id),
+        )
+    }
+
+    /// Ends a session.
+    pub fn delete(&mut self, session: &Session) -> Asked {
+        self.send(Request::delete().session(&session.id))
+    }
+
+    /// The client goes.
+    pub fn leave(&mut self, asked: Asked) {
+        self.world.leave(asked);
+        self.settle();
+    }
+
+    /// The child writes a line.
+    pub fn says(&mut self, session: &Session, line: &str) {
+        self.writes(session, &format!("{line}\n"));
+    }
+
+    /// The child writes this.
+    pub fn writes(&mut self, session: &Session, text: &str) {
+        self.world.child_writes(session.upstream, text.as_bytes());
+        self.settle();
+    }
+
+    /// The child answers the call that it knows by this id, with a result that holds `marker`.
+    pub fn answers(&mut self, session: &Session, minted: &str, marker: &str) {
+        self.says(
+            session,
+            &format!(r#"{{"jsonrpc":"2.0","id":{minted},"result":{{"marker":"{marker}"}}}}"#),
+        );
+    }
+
+    /// The child ends.
+    pub fn exits(&mut self, session: &Session) {
+        self.world.child_exits(session.upstream);
+        self.settle();
+    }
+
+    /// What the child has read since this was last asked, line by line.
+    pub fn hears(&mut self, session: &Session) -> Vec<String> {
+        let heard = self.heard.entry(session.upstream).or_default();
+        let lines = &self.world.child(session.upstream).lines;
+        let lines = &lines[*heard..];
+        *heard += lines.len();
+        lines
+            .iter()
+            .map(|line| {
+                std::str::from_utf8(line)
+                    .expect("UTF-8")
+                    .trim_end_matches('\n')
+                    .to_owned()
+            })
+            .collect()
+    }
+
+    /// The one line that the child has read since this was last asked.
+    #[track_caller]
+    pub fn hears_one(&mut self, session: &Session) -> String {
+        let mut lines = self.hears(session);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        lines.remove(0)
+    }
+
+    /// The id in the one request that the child has read since this was last asked, as raw JSON.
+    #[track_caller]
+    pub fn minted(&mut self, session: &Session) -> String {
+        let line: Value = serde_json::from_str(&self.hears_one(session)).expect("JSON");
+        line["id"].to_string()
+    }
+
+    /// Makes a call and returns it with the id that the child knows it by.
+    #[track_caller]
+    pub fn begin_call(&mut self, session: &Session, id: &str) -> (Asked, String) {
+        let asked = self.call(session, id);
+        let minted = self.minted(session);
+        (asked, minted)
+    }
+
+    /// Forgets what no machine remembers.
+    pub fn forget_history(&mut self) {
+        self.heard.clear();
+        self.world.forget_history();
+    }
+
+    /// What has come of a response.
+    pub fn response(&self, asked: Asked) -> &Response {
+        self.world.response(asked)
+    }
+
+    /// Whether no byte of a response has come, and the connection stands.
+    pub fn is_waiting(&self, asked: Asked) -> bool {
+        self.response(asked).head.is_none() && !self.world.is_over(asked)
+    }
+
+    /// The messages of an event stream so far.
+    pub fn messages(&self, asked: Asked) -> Vec<Value> {
+        let events = self.response(asked).events();
+        let events = events.iter().filter(|event| !event.data.is_empty());
+        events.map(|event| event.json()).collect()
+    }
+
+    /// The id of the last event of a stream.
+    pub fn last_id(&self, asked: Asked) -> String {
+        let events = self.response(asked).events();
+        let id = events.iter().rev().find_map(|event| event.id.clone());
+        id.expect("an event with an id")
+    }
+
+    /// The events of the audit records since this was last asked.
+    pub fn audit(&mut self) -> Vec<AuditEvent> {
+        let records = self.world.take_audit();
+        records.into_iter().map(|record| record.event).collect()
+    }
+
+    /// Checks that a request was refused so: status, code, message, and one audit record.
+    #[track_caller]
+    pub fn assert_refused(&mut self, asked: Asked, refusal: Refusal) {
+        let response = self.world.response(asked);
+        assert!(response.complete, "it is over");
+        assert_eq!(response.status(), refusal.status().as_u16(), "{response:?}");
+        let body = response.json();
+        if body.get("jsonrpc").is_some() {
+            assert_eq!(body["error"]["code"], refusal.code());
+            assert_eq!(body["error"]["message"], refusal.message());
+        } else {
+            assert_eq!(body["error_description"], refusal.message());
+        }
+        let waits = response.status() == 503;
+        assert_eq!(response.field("retry-after").is_some(), waits);
+        let records = self.world.audit().iter();
+        let records: Vec<_> = records
+            .filter(|record| record.exchange == Some(asked))
+            .collect();
+        assert_eq!(records.len(), 1, "{records:?}");
+        assert_eq!(records[0].event, AuditEvent::Refused(refusal));
+    }
+
+    /// Checks that a call was answered by plain JSON that holds this.
+    #[track_caller]
+    pub fn assert_answered(&self, asked: Asked, id: Value, marker: &str) {
+        let response = self.world.response(asked);
+        assert!(response.complete, "it is over");
+        assert_eq!(response.status(), 200);
+        assert_eq!(
+            response.field("content-type").as_deref(),
+            Some("application/json")
+        );
+        let body = response.json();
+        assert_eq!(body["id"], id);
+        assert_eq!(body["result"]["marker"], marker);
+    }
+
+    /// Lets everyone go and all times pass, and checks that nothing is left.
+    #[track_caller]
+    pub fn assert_nothing_is_left(&mut self) {
+        self.spawning_works();
+        let open: Vec<_> = self.world.open_requests().collect();
+        for asked in open {
+            self.leave(asked);
+        }
+        let limits = &self.world.gateway().policy().limits;
+        let longest = limits.session_ttl + limits.request_time_max + limits.body_time;
+        self.wait(longest + Duration::from_secs(60));
+        assert!(
+            self.world.gateway().is_idle(),
+            "the gateway holds something"
+        );
+        assert_eq!(self.world.upstreams(), 0);
+        for (_, child) in self.world.children() {
+            assert!(!child.lives());
+        }
+        assert_eq!(self.world.next_deadline(), None, "a timer is left");
+    }
+}
+
+/// An `initialize` request with id 0.
+pub(crate) fn initialize(version: &str) -> String {
+    format!(
+        r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{version}","capabilities":{{}},"clientInfo":{{"name":"c","version":"0"}}}}}}"#
+    )
+}
+
+fn call(id: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"t"}}}}"#)
+}

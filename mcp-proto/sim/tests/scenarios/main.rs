@@ -1,0 +1,8 @@
+//! What the machines decide, told as scenarios: clients and children are played line by line.
+
+mod admission;
+mod calls;
+mod children;
+mod routing;
+mod sessions;
+mod streams;
