@@ -13,17 +13,21 @@ use gateway_kit::guard;
 use gateway_kit::logging::StderrLines;
 use mcp_proto::framing::Frame;
 use mcp_proto::{ExchangeId, Now, Stop, Upstream, UpstreamOutput};
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 use tokio::time::{Instant as TokioInstant, Sleep};
 use tracing::{info, warn};
 
-use crate::driver::{Driver, ExchangeInbox, UpstreamInbox, audit};
+use crate::driver::{Driver, ExchangeInbox, Post, UpstreamInbox, audit};
 use crate::process::Process;
 
-/// Reads in a row before the task lets others run.
-const READS_PER_TURN: usize = 16;
+/// Reads in a row before the task lets others run: a quarter of the queue of one reader, so that
+/// one who keeps up is not a whole queue behind before it had a turn.
+const READS_PER_TURN: usize = 4;
+
+/// Most reads of what an ended child left in its pipe.
+const LAST_READS: usize = 16;
 
 /// Most slices of one vectored write; the kernel takes 1,024.
 const SLICES_PER_WRITE: usize = 64;
@@ -49,6 +53,8 @@ pub(crate) async fn drive(
         sleep: Box::pin(tokio::time::sleep_until(TokioInstant::now())),
         marker: None,
         drained: false,
+        mail_is_due: false,
+        written_to: Vec::new(),
     };
     poll_fn(|context| task.poll(context)).await;
     if let Some(marker) = task.marker.take() {
@@ -74,12 +80,24 @@ struct Task {
     sleep: Pin<Box<Sleep>>,
     marker: Option<String>,
     drained: bool,
+    /// Whether mail was seen in the turn before.
+    mail_is_due: bool,
+    /// Exchanges that have got mail and were not woken.
+    written_to: Vec<Arc<ExchangeInbox>>,
 }
 
 impl Task {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        // Mail is taken one turn after it was seen, and once a turn: those who run in between add
+        // theirs, and one write carries all of it.
+        let mut progress = if std::mem::take(&mut self.mail_is_due) {
+            self.take_mail();
+            true
+        } else {
+            false
+        };
         for _ in 0..READS_PER_TURN {
-            let mut progress = self.take_mail(context);
+            self.mail_is_due = self.inbox.poll_any(context);
             self.perform();
             progress |= self.write(context);
             progress |= self.read(context);
@@ -92,7 +110,10 @@ impl Task {
                 self.driver.forget(self.upstream.id());
                 return Poll::Ready(());
             }
-            if !progress {
+            if !std::mem::take(&mut progress) {
+                if self.mail_is_due {
+                    context.waker().wake_by_ref();
+                }
                 return Poll::Pending;
             }
         }
@@ -100,17 +121,17 @@ impl Task {
         Poll::Pending
     }
 
-    fn take_mail(&mut self, context: &mut Context<'_>) -> bool {
-        let posts = self.inbox.take(context);
-        let any = !posts.is_empty();
+    fn take_mail(&mut self) {
         let now = self.driver.now();
-        for post in posts {
-            if let Some((exchange, inbox)) = post.from {
-                self.exchanges.insert(exchange, inbox);
+        for post in self.inbox.take() {
+            match post {
+                Post::Mail { mail, from } => {
+                    self.exchanges.extend(from);
+                    self.upstream.handle_mail(mail, now);
+                }
+                Post::Gone(exchange) => drop(self.exchanges.remove(&exchange)),
             }
-            self.upstream.handle_mail(post.mail, now);
         }
-        any
     }
 
     fn perform(&mut self) {
@@ -134,12 +155,16 @@ impl Task {
                     mail,
                     last,
                 } => {
-                    if last {
-                        if let Some(inbox) = self.exchanges.remove(&exchange) {
-                            inbox.push(mail);
-                        }
-                    } else if let Some(inbox) = self.exchanges.get(&exchange) {
+                    let inbox = match last {
+                        true => self.exchanges.remove(&exchange),
+                        false => self.exchanges.get(&exchange).cloned(),
+                    };
+                    if let Some(inbox) = inbox {
                         inbox.push(mail);
+                        let is_same = |before: &Arc<_>| Arc::ptr_eq(before, &inbox);
+                        if !self.written_to.last().is_some_and(is_same) {
+                            self.written_to.push(inbox);
+                        }
                     }
                 }
                 UpstreamOutput::Disconnect { exchange } => {
@@ -150,6 +175,9 @@ impl Task {
                 UpstreamOutput::ToGateway(mail) => self.driver.tell_gateway(mail),
                 UpstreamOutput::Audit(record) => audit(&record),
             }
+        }
+        for inbox in self.written_to.drain(..) {
+            inbox.wake();
         }
     }
 
@@ -220,15 +248,19 @@ impl Task {
             Poll::Ready(Err(_)) => return self.close_stdout(),
             Poll::Pending => return false,
         }
-        match stdout.try_read(self.upstream.stdout_buffer()) {
-            Ok(0) => self.close_stdout(),
-            Ok(read) => {
-                self.upstream.handle_stdout(read, self.driver.now());
-                true
-            }
-            // The readiness was stale: it is cleared now, and the next poll registers.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => true,
-            Err(_) => self.close_stdout(),
+        // Not `try_read`: here a read that does not fill the buffer tells the runtime that there is
+        // no more, and spares a second one to find that out.
+        let mut buffer = ReadBuf::new(self.upstream.stdout_buffer());
+        match Pin::new(stdout).poll_read(context, &mut buffer) {
+            Poll::Ready(Ok(())) => match buffer.filled().len() {
+                0 => self.close_stdout(),
+                read => {
+                    self.upstream.handle_stdout(read, self.driver.now());
+                    true
+                }
+            },
+            Poll::Ready(Err(_)) => self.close_stdout(),
+            Poll::Pending => false,
         }
     }
 
@@ -249,7 +281,7 @@ impl Task {
         }
         // What it wrote before its end is still in the pipe: up to the pipe's size.
         let now = self.driver.now();
-        for _ in 0..READS_PER_TURN {
+        for _ in 0..LAST_READS {
             if !self.upstream.wants_stdout() {
                 break;
             }
@@ -294,6 +326,7 @@ impl Drop for Task {
         if self.drained {
             return;
         }
+        self.inbox.lose();
         for inbox in self.exchanges.values() {
             inbox.upstream_lost();
         }

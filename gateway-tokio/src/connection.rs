@@ -14,12 +14,13 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use http_body::{Body, Frame as BodyFrame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use mcp_proto::framing::COPY_LIMIT;
 use mcp_proto::{
     AuditEvent, AuditRecord, Exchange, ExchangeOutput, GatewayMail, Refusal, RequestHead,
     ResponseHead, UpstreamId, UpstreamMail,
@@ -185,7 +186,7 @@ async fn respond(
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_bytes())),
     );
-    driver.admit(&mut exchange, &head, now);
+    driver.admit(&mut exchange, &head);
     let mut request = Running {
         exchange,
         driver,
@@ -197,9 +198,13 @@ async fn respond(
         ended: false,
         sleep: None,
         reserved: 0,
+        body_withheld: parts.headers.contains_key(header::EXPECT),
+        body_asked: false,
+        body_ended: false,
     };
     let mut body = body;
     let head = poll_fn(|context| request.poll_head(&mut body, context)).await?;
+    let closes = !request.body_ended;
     let mut response = Response::new(ResponseBody {
         length: head.length,
         request,
@@ -208,18 +213,28 @@ async fn respond(
     head.for_each_field(|name, value| {
         response.headers_mut().insert(name, value);
     });
+    if closes {
+        // hyper closes, since the rest of the body may still come, but would not say so.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
     Ok(response)
 }
 
 /// Takes in what has come of a body that nobody wants: a small one then does not cost the
-/// connection.
-fn discard(body: &mut Incoming, context: &mut Context<'_>) {
+/// connection. Whether that was all of it.
+fn discard(body: &mut Incoming, context: &mut Context<'_>) -> bool {
     let mut discarded = 0;
-    while discarded < MOST_DISCARDED
-        && let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut *body).poll_frame(context)
-    {
-        discarded += frame.data_ref().map_or(0, Bytes::len);
+    while discarded < MOST_DISCARDED && !body.is_end_stream() {
+        match Pin::new(&mut *body).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => {
+                discarded += frame.data_ref().map_or(0, Bytes::len);
+            }
+            Poll::Ready(None) => return true,
+            Poll::Ready(Some(Err(_))) | Poll::Pending => break,
+        }
     }
+    body.is_end_stream()
 }
 
 /// Closes a connection so that the last response arrives: closing with bytes unread would reset it
@@ -251,6 +266,12 @@ struct Running {
     sleep: Option<Pin<Box<Sleep>>>,
     /// Bytes of the request's body that stand in the budget.
     reserved: usize,
+    /// Whether the client waits to be told to send the request's body.
+    body_withheld: bool,
+    /// Whether hyper was given a turn to bring what it has of a body that nobody wants.
+    body_asked: bool,
+    /// Whether all of the request's body was read.
+    body_ended: bool,
 }
 
 impl Running {
@@ -262,10 +283,19 @@ impl Running {
     ) -> Poll<io::Result<ResponseHead>> {
         loop {
             self.perform();
-            if let Some(head) = self.head.take() {
+            if self.head.is_some() {
                 self.release_body();
-                discard(body, context);
-                return Poll::Ready(Ok(head));
+                self.body_ended = self.body_ended || discard(body, context);
+                // hyper brings what it has of a body once it was asked, but then also tells a
+                // client that waits with its body to go on.
+                if !self.body_ended && !self.body_asked && !self.body_withheld {
+                    self.body_asked = true;
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                if let Some(head) = self.head.take() {
+                    return Poll::Ready(Ok(head));
+                }
             }
             if self.exchange.wants_body() {
                 match Pin::new(&mut *body).poll_frame(context) {
@@ -288,7 +318,11 @@ impl Running {
     ) -> io::Result<()> {
         let now = self.driver.now();
         match frame {
-            None => self.exchange.handle_body_end(now),
+            None => {
+                self.body_ended = true;
+                self.exchange.handle_body_end(now);
+            }
+            Some(Err(error)) if is_malformed(&error) => self.exchange.handle_body_malformed(now),
             Some(Err(error)) => {
                 self.exchange.handle_disconnect(now);
                 self.perform();
@@ -374,18 +408,8 @@ impl Running {
         }
     }
 
-    fn release_body(&mut self) {
-        self.driver.release_body(std::mem::take(&mut self.reserved));
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.release_body();
-        self.connection.progress.idle();
-        if self.exchange.is_done() {
-            return;
-        }
+    /// Ends the exchange: its client has gone.
+    fn disconnect(&mut self) {
         let inbox = self.inbox();
         if self.exchange.awaits_gateway() {
             let mut posts = Vec::new();
@@ -410,6 +434,53 @@ impl Drop for Running {
             self.perform();
         }
     }
+
+    fn release_body(&mut self) {
+        self.driver.release_body(std::mem::take(&mut self.reserved));
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.release_body();
+        self.connection.progress.answered();
+        if !self.exchange.is_done() {
+            self.disconnect();
+        }
+        if let Some(upstream) = &self.upstream {
+            upstream.gone(self.exchange.id());
+        }
+    }
+}
+
+/// Whether a body was cut short by what it holds, and not by a client that went.
+fn is_malformed(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
+    cause.is_some_and(|cause: &io::Error| {
+        matches!(
+            cause.kind(),
+            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData
+        )
+    })
+}
+
+/// Takes the next chunk, together with those behind it while they are small: of each that it is
+/// given hyper makes a chunk of its own with three slices, and writes after sixteen.
+fn gather(chunks: &mut VecDeque<Bytes>) -> Option<Bytes> {
+    let mut length = 0;
+    let small = chunks.iter().take_while(|chunk| {
+        length += chunk.len();
+        length <= COPY_LIMIT
+    });
+    let small = small.count();
+    if small < 2 {
+        return chunks.pop_front();
+    }
+    let mut gathered = Vec::with_capacity(length.min(COPY_LIMIT));
+    for chunk in chunks.drain(..small) {
+        gathered.extend_from_slice(&chunk);
+    }
+    Some(gathered.into())
 }
 
 /// A response's body: what the exchange hands out.
@@ -429,7 +500,7 @@ impl Body for ResponseBody {
     ) -> Poll<Option<Result<BodyFrame<Bytes>, Infallible>>> {
         let request = &mut self.get_mut().request;
         loop {
-            if let Some(chunk) = request.chunks.pop_front() {
+            if let Some(chunk) = gather(&mut request.chunks) {
                 // hyper takes it into a buffer that is bounded.
                 let now = request.driver.now();
                 request.exchange.handle_written(chunk.len(), now);

@@ -63,16 +63,22 @@ impl ExchangeInbox {
         })
     }
 
+    /// Adds mail. Whoever waits is not woken yet: a burst is then one wake-up.
     pub(crate) fn push(&self, mail: ExchangeMail) {
-        let mut state = lock(&self.state);
-        state.mail.push_back(mail);
-        wake(&mut state.waker);
+        lock(&self.state).mail.push_back(mail);
     }
 
     pub(crate) fn upstream_lost(&self) {
-        let mut state = lock(&self.state);
-        state.upstream_lost = true;
-        wake(&mut state.waker);
+        lock(&self.state).upstream_lost = true;
+        self.wake();
+    }
+
+    /// Wakes whoever waits, with the lock free for them to take.
+    pub(crate) fn wake(&self) {
+        let waker = lock(&self.state).waker.take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     /// Hands what has come to the exchange. With nothing there, `context` is woken later.
@@ -120,28 +126,75 @@ pub(crate) struct UpstreamInbox {
 struct UpstreamInboxState {
     mail: VecDeque<Post>,
     waker: Option<Waker>,
+    /// Whether the task has ended before its upstream was drained.
+    lost: bool,
 }
 
-/// A piece of mail; an exchange's first carries the way back.
-pub(crate) struct Post {
-    pub(crate) mail: UpstreamMail,
-    pub(crate) from: Option<(ExchangeId, Arc<ExchangeInbox>)>,
+/// What comes for an upstream.
+pub(crate) enum Post {
+    /// A piece of mail; an exchange's first carries the way back.
+    Mail {
+        mail: UpstreamMail,
+        from: Option<(ExchangeId, Arc<ExchangeInbox>)>,
+    },
+    /// Nobody reads this exchange's mail any more.
+    Gone(ExchangeId),
 }
 
 impl UpstreamInbox {
     pub(crate) fn push(&self, mail: UpstreamMail, from: Option<(ExchangeId, Arc<ExchangeInbox>)>) {
         let mut state = lock(&self.state);
-        state.mail.push_back(Post { mail, from });
-        wake(&mut state.waker);
+        if state.lost {
+            if let Some((_, inbox)) = from {
+                inbox.upstream_lost();
+            }
+            return;
+        }
+        state.mail.push_back(Post::Mail { mail, from });
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
-    /// Takes all that has come. With nothing there, `context` is woken later.
-    pub(crate) fn take(&self, context: &mut Context<'_>) -> VecDeque<Post> {
+    /// Tells those that their upstream is lost who have written and were not heard, and all who
+    /// write later.
+    pub(crate) fn lose(&self) {
+        let mail = {
+            let mut state = lock(&self.state);
+            state.lost = true;
+            std::mem::take(&mut state.mail)
+        };
+        for post in mail {
+            if let Post::Mail {
+                from: Some((_, inbox)),
+                ..
+            } = post
+            {
+                inbox.upstream_lost();
+            }
+        }
+    }
+
+    /// Whether anything has come. With nothing there, `context` is woken later.
+    pub(crate) fn poll_any(&self, context: &mut Context<'_>) -> bool {
         let mut state = lock(&self.state);
         if state.mail.is_empty() {
             state.waker = Some(context.waker().clone());
         }
-        std::mem::take(&mut state.mail)
+        !state.mail.is_empty()
+    }
+
+    /// Has the way to an exchange forgotten that wrote: one that gave its grant back, or whose
+    /// client has gone, gets no last mail. There is no hurry, so that nobody is woken.
+    pub(crate) fn gone(&self, exchange: ExchangeId) {
+        lock(&self.state).mail.push_back(Post::Gone(exchange));
+    }
+
+    /// Takes all that has come.
+    pub(crate) fn take(&self) -> VecDeque<Post> {
+        std::mem::take(&mut lock(&self.state).mail)
     }
 }
 
@@ -221,16 +274,15 @@ impl Driver {
     }
 
     /// Has the gateway judge a head, and the exchange hear of it.
-    pub(crate) fn admit(&self, exchange: &mut Exchange, head: &RequestHead<'_>, now: Now) {
-        let mut core = lock_core(&self.core);
+    pub(crate) fn admit(&self, exchange: &mut Exchange, head: &RequestHead<'_>) {
+        let (mut core, now) = self.lock_core();
         core.gateway.handle_request(exchange.id(), head, now);
         self.drain(&mut core, Some(exchange), now);
     }
 
     /// Hands an exchange's mail to the gateway; the answer comes to its inbox.
     pub(crate) fn ask(&self, exchange: ExchangeId, inbox: &Arc<ExchangeInbox>, mail: GatewayMail) {
-        let now = self.now();
-        let mut core = lock_core(&self.core);
+        let (mut core, now) = self.lock_core();
         core.waiting.insert(exchange, Arc::clone(inbox));
         core.gateway.handle_mail(mail, now);
         self.drain(&mut core, None, now);
@@ -244,8 +296,7 @@ impl Driver {
         inbox: &ExchangeInbox,
         mut output: impl FnMut(mcp_proto::ExchangeOutput) -> Option<GatewayMail>,
     ) {
-        let now = self.now();
-        let mut core = lock_core(&self.core);
+        let (mut core, now) = self.lock_core();
         core.waiting.remove(&exchange.id());
         inbox.deliver(exchange, now, None);
         exchange.handle_disconnect(now);
@@ -314,9 +365,15 @@ impl Driver {
         self.body_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
+    /// Locks the gateway, and then reads the clock: read before, it would go backwards for the
+    /// gateway whenever another came first to the lock.
+    fn lock_core(&self) -> (MutexGuard<'_, Core>, Now) {
+        let core = lock_core(&self.core);
+        (core, self.now())
+    }
+
     fn with_gateway(&self, act: impl FnOnce(&mut Gateway, Now)) {
-        let now = self.now();
-        let mut core = lock_core(&self.core);
+        let (mut core, now) = self.lock_core();
         act(&mut core.gateway, now);
         self.drain(&mut core, None, now);
     }
@@ -330,6 +387,7 @@ impl Driver {
                     _ => {
                         if let Some(inbox) = core.waiting.remove(&exchange) {
                             inbox.push(mail);
+                            inbox.wake();
                         }
                     }
                 },
@@ -388,12 +446,6 @@ pub(crate) fn audit(record: &AuditRecord) {
     }
 }
 
-fn wake(waker: &mut Option<Waker>) {
-    if let Some(waker) = waker.take() {
-        waker.wake();
-    }
-}
-
 /// An inbox is whole whatever happened to whoever held it: there is no step in between.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex
@@ -404,4 +456,29 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A gateway that panicked half-way may admit anyone: nothing goes on with it.
 fn lock_core(core: &Mutex<Core>) -> MutexGuard<'_, Core> {
     core.lock().unwrap_or_else(|_| std::process::abort())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_does_not_go_backwards_for_who_waits_for_the_gateway() {
+        let command = ChildCommand::new("true");
+        let policy = gateway_kit::Settings::new(command.clone()).policy;
+        let policy = Policy {
+            startup_probe: false,
+            ..policy
+        };
+        let (driver, _ended) = Driver::new(policy, command, None, String::new(), [0; 32]);
+        std::thread::scope(|scope| {
+            let (core, _) = driver.lock_core();
+            let waits = scope.spawn(|| driver.lock_core().1);
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            let before = driver.now();
+            drop(core);
+            let after = waits.join().expect("it gets the lock");
+            assert!(after.monotonic >= before.monotonic);
+        });
+    }
 }

@@ -10,6 +10,7 @@ use gateway_kit::guard::GuardHandle;
 use gateway_kit::settings::Settings;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::connection;
@@ -84,40 +85,30 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let Self {
             listeners,
+            addresses,
             url,
             driver,
             mut children_ended,
-            ..
         } = self;
-        info!(%url, "listening");
-        let timer = tokio::spawn(time(Arc::clone(&driver)));
+        info!(%url, ?addresses, "listening");
+        // Dropped with this future, if an embedder drops it, they end with it.
+        let mut timer = JoinSet::new();
+        timer.spawn(time(Arc::clone(&driver)));
         let permits = Arc::new(Semaphore::new(driver.limits.connections));
         let (close, closing) = watch::channel(false);
-        let acceptors: Vec<_> = listeners
-            .into_iter()
-            .map(|listener| {
-                let driver = Arc::clone(&driver);
-                tokio::spawn(accept(
-                    listener,
-                    driver,
-                    Arc::clone(&permits),
-                    closing.clone(),
-                ))
-            })
-            .collect();
+        let mut acceptors = JoinSet::new();
+        for listener in listeners {
+            let (driver, permits) = (Arc::clone(&driver), Arc::clone(&permits));
+            acceptors.spawn(accept(listener, driver, permits, closing.clone()));
+        }
         drop(closing);
 
         stop.await;
         info!("stopping");
         let drain_time = driver.limits.drain_time;
         let deadline = tokio::time::Instant::now() + drain_time;
-        for acceptor in &acceptors {
-            acceptor.abort();
-        }
-        for acceptor in acceptors {
-            // Aborted: its listener is closed once it has ended.
-            let _ = acceptor.await;
-        }
+        // A listener is closed once its acceptor has ended.
+        acceptors.shutdown().await;
         driver.drain_all();
         let finished = async {
             // `None`: every child's task has dropped its end.
@@ -129,7 +120,6 @@ impl Server {
         if tokio::time::timeout_at(deadline, finished).await.is_err() {
             warn!("some connections or children were not finished in time");
         }
-        timer.abort();
         info!("stopped");
     }
 }

@@ -23,13 +23,17 @@ enum Phase {
     Head(u64),
     /// A request is being answered.
     Busy,
+    /// The response is complete, and hyper is writing it: these are the nanoseconds of the last
+    /// time that the socket took some of it.
+    Flushing(u64),
 }
 
 /// What a connection is at, shared by its socket and its requests.
 #[derive(Debug)]
 pub(crate) struct Progress {
     origin: Instant,
-    /// A [`Phase`]: 0 is busy; else nanoseconds since `origin`, times two, plus one within a head.
+    /// A [`Phase`]: 0 is busy; else nanoseconds since `origin`, times four, plus one within a head
+    /// or two while a response is being written.
     phase: AtomicU64,
 }
 
@@ -39,7 +43,7 @@ impl Progress {
             origin: Instant::now(),
             phase: AtomicU64::new(0),
         };
-        progress.idle();
+        progress.set(Phase::Idle(progress.nanoseconds()));
         progress
     }
 
@@ -48,15 +52,15 @@ impl Progress {
         self.set(Phase::Busy);
     }
 
-    /// Notes that a response is complete.
-    pub(crate) fn idle(&self) {
-        self.set(Phase::Idle(self.nanoseconds()));
+    /// Notes that a response is complete. A large one has yet to be written.
+    pub(crate) fn answered(&self) {
+        self.set(Phase::Flushing(self.nanoseconds()));
     }
 
     /// When the connection is to be closed if nothing happens.
     pub(crate) fn due(&self, head_time: Duration, keep_alive_time: Duration) -> Option<Instant> {
         match self.get() {
-            Phase::Idle(since) => Some(self.at(since) + keep_alive_time),
+            Phase::Idle(since) | Phase::Flushing(since) => Some(self.at(since) + keep_alive_time),
             Phase::Head(since) => Some(self.at(since) + head_time),
             Phase::Busy => None,
         }
@@ -73,6 +77,19 @@ impl Progress {
         }
     }
 
+    /// A reader that is slow is not idle.
+    fn wrote(&self) {
+        if let Phase::Flushing(_) = self.get() {
+            self.answered();
+        }
+    }
+
+    fn flushed(&self) {
+        if let Phase::Flushing(_) = self.get() {
+            self.set(Phase::Idle(self.nanoseconds()));
+        }
+    }
+
     fn nanoseconds(&self) -> u64 {
         u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
@@ -84,16 +101,18 @@ impl Progress {
     fn get(&self) -> Phase {
         match self.phase.load(Ordering::Relaxed) {
             0 => Phase::Busy,
-            phase if phase & 1 == 1 => Phase::Head(phase >> 1),
-            phase => Phase::Idle(phase >> 1),
+            phase if phase & 3 == 1 => Phase::Head(phase >> 2),
+            phase if phase & 3 == 2 => Phase::Flushing(phase >> 2),
+            phase => Phase::Idle(phase >> 2),
         }
     }
 
     fn set(&self, phase: Phase) {
         let phase = match phase {
             Phase::Busy => 0,
-            Phase::Idle(since) => since.max(1) << 1,
-            Phase::Head(since) => since << 1 | 1,
+            Phase::Idle(since) => since.max(1) << 2,
+            Phase::Head(since) => since << 2 | 1,
+            Phase::Flushing(since) => since << 2 | 2,
         };
         self.phase.store(phase, Ordering::Relaxed);
     }
@@ -136,7 +155,9 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes));
+        self.progress.wrote();
+        Poll::Ready(written)
     }
 
     fn poll_write_vectored(
@@ -144,14 +165,18 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices));
+        self.progress.wrote();
+        Poll::Ready(written)
     }
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
     }
 
+    /// hyper flushes once it has written all that it holds.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.progress.flushed();
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
@@ -177,7 +202,13 @@ mod tests {
         progress.busy();
         progress.arrived();
         assert_eq!(progress.due(head, idle), None);
-        progress.idle();
+        progress.answered();
+        progress.arrived();
+        assert!(
+            !progress.is_in_head(),
+            "a head after it waits for the response"
+        );
+        progress.flushed();
         assert!(!progress.is_in_head() && progress.due(head, idle).unwrap() >= waits);
     }
 }

@@ -4,6 +4,7 @@ mod http;
 mod processes;
 mod run;
 
+mod connections;
 mod inheritance;
 mod shutdown;
 mod survivors;
