@@ -4,6 +4,7 @@ use crate::settings::{LogFormat, LogSettings};
 use std::fmt::Write as _;
 use std::io;
 use tracing::Dispatch;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -30,14 +31,29 @@ impl std::fmt::Display for InitError {
 
 impl std::error::Error for InitError {}
 
-/// Sends the process's log to stderr.
+/// Lines that wait for whoever reads stderr. Past them lines are lost: a reader of the log that
+/// stands still must not have the gateway stand still.
+const WAITING_LINES: usize = 4096;
+
+/// The log's end: dropping it writes what waits, as far as stderr is read.
+#[must_use = "the log ends when this is dropped"]
+pub struct LogGuard {
+    _worker: WorkerGuard,
+}
+
+/// Sends the process's log to stderr, from a thread of its own.
 ///
 /// # Errors
 ///
 /// If the filter cannot be read, or the process has a log already.
-pub fn init(settings: &LogSettings) -> Result<(), InitError> {
-    let dispatch = dispatch(settings, io::stderr)?;
-    tracing::dispatcher::set_global_default(dispatch).map_err(|_| InitError::AlreadySet)
+pub fn init(settings: &LogSettings) -> Result<LogGuard, InitError> {
+    let (writer, worker) = NonBlockingBuilder::default()
+        .buffered_lines_limit(WAITING_LINES)
+        .thread_name("log")
+        .finish(io::stderr());
+    let dispatch = dispatch(settings, writer)?;
+    tracing::dispatcher::set_global_default(dispatch).map_err(|_| InitError::AlreadySet)?;
+    Ok(LogGuard { _worker: worker })
 }
 
 fn dispatch<W>(settings: &LogSettings, writer: W) -> Result<Dispatch, InitError>

@@ -41,7 +41,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(settings: Settings) -> io::Result<()> {
-    logging::init(&settings.log).map_err(io::Error::other)?;
+    let _log = logging::init(&settings.log).map_err(io::Error::other)?;
     if let Some(missing) = descriptors::raise_limit(&settings.policy.limits) {
         tracing::warn!(
             missing,

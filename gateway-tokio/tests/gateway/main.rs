@@ -6,5 +6,6 @@ mod run;
 
 mod connections;
 mod inheritance;
+mod log;
 mod shutdown;
 mod survivors;
