@@ -7,8 +7,9 @@
 //! ```
 //!
 //! Beside that runs the process's own life (`process.rs`). The upstream relays in both directions
-//! (`relay.rs`), keeps what is in flight (`calls.rs`), the session's event streams and their replay
-//! buffer (`streams.rs`), and the messages that wait for a stream.
+//! (`to_child.rs`, `to_client.rs`; only ids and tokens are changed, as splices on the raw bytes). It
+//! keeps what is in flight (`calls.rs`, `timeouts.rs`), the session's event streams and their replay
+//! buffer (`streams.rs`), and the messages that wait for a stream (`waiting.rs`).
 //!
 //! It ends the session by its own doing (the child's end) or on the gateway's order, fails what is
 //! in flight, stops the process, and is drained once the process is gone and every grant has come
@@ -16,9 +17,13 @@
 
 mod calls;
 mod mail;
+mod message;
 mod process;
-mod relay;
 mod streams;
+mod timeouts;
+mod to_child;
+mod to_client;
+mod waiting;
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -29,8 +34,8 @@ pub(crate) use self::mail::{Letter, Purpose};
 pub use self::mail::{Opening, UpstreamMail};
 use self::process::Process;
 pub use self::process::Stop;
-use self::relay::Waiting;
 use self::streams::{Kind, Sending, Streams};
+use self::waiting::Waiting;
 use crate::audit::{AuditEvent, AuditRecord, SessionEnd};
 use crate::exchange::{self, ExchangeMail};
 use crate::framing::{Frame, LineBuffer};
@@ -41,6 +46,14 @@ use crate::refusal::Refusal;
 use crate::sse;
 use crate::time::{Instant, Now};
 use crate::version::Version;
+
+/// What the start-up probe asks; its id is none that [`Calls::mint`] gives.
+const PROBE: &[u8] = b"{\"jsonrpc\":\"2.0\",\"id\":0,\"method\":\"initialize\",\"params\":{\
+    \"protocolVersion\":\"2025-11-25\",\"capabilities\":{},\
+    \"clientInfo\":{\"name\":\"mcp-gateway\",\"version\":\"0\"}}}\n";
+
+/// Ends the probe's handshake, so that the child sees a whole one.
+const INITIALIZED: &[u8] = b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}\n";
 
 /// What an [`Upstream`] wants done.
 #[derive(Debug)]
@@ -160,7 +173,7 @@ impl Upstream {
             limits: limits.clone(),
         };
         if upstream.phase == Phase::Probing {
-            upstream.stdin(Frame::from(relay::PROBE));
+            upstream.stdin(Frame::from(PROBE));
             let due = now.monotonic + limits.request_time;
             upstream.timers.insert((due, Timer::Probe));
         }

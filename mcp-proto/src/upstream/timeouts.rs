@@ -1,0 +1,172 @@
+//! How calls, and requests of the child's, end without an answer: in time, or because something
+//! else has ended.
+
+use bytes::Bytes;
+
+use super::calls::{Call, ChildRequest};
+use super::{Timer, Upstream};
+use crate::audit::{AuditEvent, SessionEnd};
+use crate::exchange;
+use crate::framing::Frame;
+use crate::refusal::Refusal;
+use crate::sse;
+use crate::time::{Instant, Now};
+
+impl Upstream {
+    /// Fails a call that the child has not answered.
+    pub(super) fn fail(&mut self, minted: u64, refusal: Refusal) {
+        let Some(call) = self.remove_call(minted) else {
+            return;
+        };
+        if refusal == Refusal::SessionEnded && !call.is_initialize {
+            // A client that has ended its session may have closed what takes a plain answer, and
+            // break on one; the official Python client does.
+            self.begin(call.stream);
+        }
+        let stream = self.streams.get(call.stream);
+        match stream.map(|stream| (stream.begun, stream.exchange)) {
+            Some((true, exchange)) => {
+                let error = Frame::from(refusal.to_json_rpc(Some(&call.id)));
+                let event = sse::event(self.streams.next_event_id(call.stream), &error);
+                self.send(call.stream, event);
+                self.audit(AuditEvent::Refused(refusal), exchange);
+            }
+            Some((false, Some(exchange))) => {
+                self.streams.finish(call.stream);
+                self.refuse(exchange, refusal);
+            }
+            Some((false, None)) | None => self.audit(AuditEvent::Refused(refusal), None),
+        }
+        self.answered(call.stream);
+    }
+
+    pub(super) fn answered(&mut self, stream: u64) {
+        if self.streams.answered(stream) {
+            self.finish(stream);
+        }
+    }
+
+    pub(super) fn remove_call(&mut self, minted: u64) -> Option<Call> {
+        let call = self.calls.remove(minted)?;
+        self.timers.remove(&(call.timer, Timer::Call(minted)));
+        Some(call)
+    }
+
+    /// Sets a call's timer to the earliest of what is due for it.
+    pub(super) fn arm_call(&mut self, minted: u64) {
+        let owed = self.owed_since.is_some();
+        let Some(call) = self.calls.get_mut(minted) else {
+            return;
+        };
+        let mut due = call.last_deadline;
+        if !owed {
+            due = due.min(call.deadline);
+        }
+        for at in [call.silence_at, call.poll_at].into_iter().flatten() {
+            due = due.min(at);
+        }
+        self.timers.remove(&(call.timer, Timer::Call(minted)));
+        call.timer = due;
+        self.timers.insert((due, Timer::Call(minted)));
+    }
+
+    pub(super) fn call_timer(&mut self, minted: u64, now: Now) {
+        let owed = self.owed_since.is_some();
+        let Some(call) = self.calls.get_mut(minted) else {
+            return;
+        };
+        let stream = call.stream;
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now.monotonic);
+        if is_due(Some(call.last_deadline)) || (!owed && is_due(Some(call.deadline))) {
+            if call.is_initialize {
+                self.fail(minted, Refusal::RequestTimeout);
+                return self.end(SessionEnd::InitializeFailed, true, now);
+            }
+            return self.time_out(minted);
+        }
+        let silent = is_due(call.silence_at);
+        let poll = is_due(call.poll_at);
+        if silent {
+            call.silence_at = None;
+        }
+        if poll {
+            call.poll_at = None;
+        }
+        if silent || poll {
+            self.begin(stream);
+        }
+        if poll && let Some(exchange) = self.streams.get(stream).and_then(|s| s.exchange) {
+            self.streams.detach(exchange);
+            self.tell(exchange, exchange::Letter::End, true);
+        }
+        self.arm_call(minted);
+    }
+
+    fn time_out(&mut self, minted: u64) {
+        let cancel = format!(
+            "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":\
+             {{\"requestId\":{minted},\"reason\":\"timed out\"}}}}\n"
+        );
+        self.stdin(Bytes::from(cancel).into());
+        self.fail(minted, Refusal::RequestTimeout);
+    }
+
+    pub(super) fn child_request_timer(&mut self, minted: u64, now: Now) {
+        let Some(request) = self.forget_child_request(minted, now) else {
+            return;
+        };
+        self.waiting.remove_request(minted);
+        self.answer_child(&request.id, "The client did not answer in time.");
+        let exchange = request
+            .stream
+            .and_then(|stream| self.streams.get(stream))
+            .and_then(|stream| stream.exchange);
+        self.audit(AuditEvent::ClientSilent, exchange);
+        if let Some(stream) = request.stream
+            && self.streams.is_deliverable(stream)
+        {
+            let cancel = format!(
+                "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":\
+                 {{\"requestId\":{minted},\"reason\":\"timed out\"}}}}"
+            );
+            let cancel = Frame::from(Bytes::from(cancel));
+            let event = sse::event(self.streams.next_event_id(stream), &cancel);
+            self.send(stream, event);
+        }
+    }
+
+    /// Takes out a request of the child's. When the last is out, the calls' clocks go on.
+    pub(super) fn forget_child_request(&mut self, minted: u64, now: Now) -> Option<ChildRequest> {
+        let request = self.calls.remove_request(minted)?;
+        self.timers
+            .remove(&(request.deadline, Timer::ChildRequest(minted)));
+        if self.calls.request_count() == 0
+            && let Some(since) = self.owed_since.take()
+        {
+            for call in self.calls.values_mut() {
+                let owed = now.monotonic - since.max(call.started);
+                call.deadline = call.deadline + owed;
+            }
+            let minted: Vec<u64> = self.calls.iter().map(|(minted, _)| minted).collect();
+            for minted in minted {
+                self.arm_call(minted);
+            }
+        }
+        Some(request)
+    }
+
+    /// Answers a request of the child's with an error.
+    pub(super) fn answer_child(&mut self, id: &[u8], message: &str) {
+        let mut line = Vec::with_capacity(128);
+        line.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
+        line.extend_from_slice(id);
+        line.extend_from_slice(
+            format!(",\"error\":{{\"code\":-32001,\"message\":\"{message}\"}}}}\n").as_bytes(),
+        );
+        // A child that asks without end and does not read must not make this queue grow.
+        if self.stdin_queued + line.len() > self.limits.stdin_bytes {
+            return self.drop_message();
+        }
+        self.stdin(Bytes::from(line).into());
+    }
+}

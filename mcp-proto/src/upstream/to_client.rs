@@ -1,0 +1,382 @@
+//! From the child to the client: each message goes to exactly one stream, or waits for one.
+
+use bytes::Bytes;
+
+use super::calls::{ChildRequest, TaskToken};
+use super::message::{Edits, is_method, minted_id};
+use super::waiting::Message;
+use super::{INITIALIZED, Phase, Timer, Upstream};
+use crate::audit::{AuditEvent, SessionEnd};
+use crate::decimal::Decimal;
+use crate::envelope::{self, Document, Envelope, Field, Kind, RequestId, Source};
+use crate::exchange;
+use crate::framing::{Frame, Line, LineBuffer, Text, splice};
+use crate::gateway::News;
+use crate::sse;
+use crate::time::Now;
+use crate::version::Version;
+
+impl Upstream {
+    pub(super) fn take_lines(&mut self, now: Now) {
+        // Lines borrow from the buffer, so that it cannot stay in `self` meanwhile.
+        let mut stdout = std::mem::replace(&mut self.stdout, LineBuffer::new(0));
+        while let Some(line) = stdout.next_line() {
+            if self.phase == Phase::Ended {
+                continue;
+            }
+            match line {
+                Line::Short(text) => self.take_line(Text::Short(text), text, now),
+                Line::Long(text) => self.take_line(Text::Long(&text), &text, now),
+                Line::Oversized { .. } => self.skip_line(),
+            }
+        }
+        self.stdout = stdout;
+    }
+
+    fn take_line(&mut self, text: Text<'_>, document: &[u8], now: Now) {
+        match envelope::scan(document, Source::Child) {
+            Ok(Document::Single(message)) => self.child_message(text, document, &message, now),
+            Ok(Document::Batch(messages)) if self.version.is_some_and(Version::has_batches) => {
+                for message in &messages {
+                    self.child_message(text, document, message, now);
+                }
+            }
+            Ok(Document::Batch(_)) | Err(_) => self.skip_line(),
+        }
+    }
+
+    fn child_message(&mut self, text: Text<'_>, document: &[u8], message: &Envelope, now: Now) {
+        if self.phase == Phase::Probing {
+            return self.probed(document, message, now);
+        }
+        match message.kind() {
+            Kind::Response => self.answer(text, document, message, now),
+            Kind::Request => self.child_request(text, document, message, now),
+            Kind::Notification => {
+                if is_method(message, document, "notifications/progress") {
+                    self.child_progress(text, document, message, now);
+                } else if is_method(message, document, "notifications/cancelled") {
+                    self.child_cancelled(text, document, message, now);
+                } else {
+                    let target = self.target(document, message, false);
+                    self.carry(target, text, message, &Edits::default(), None, now);
+                }
+            }
+        }
+    }
+
+    fn probed(&mut self, document: &[u8], message: &Envelope, now: Now) {
+        let is_answer = message.kind() == Kind::Response
+            && message
+                .get(Field::Id)
+                .is_some_and(|id| id.of(document) == b"0");
+        if !is_answer {
+            return;
+        }
+        let passed = message.get(Field::Result).is_some();
+        if passed {
+            self.stdin(Frame::from(INITIALIZED));
+        }
+        self.end(SessionEnd::Deleted, false, now);
+        self.news(News::Probed { passed });
+    }
+
+    fn answer(&mut self, text: Text<'_>, document: &[u8], message: &Envelope, now: Now) {
+        let call = message
+            .get(Field::Id)
+            .and_then(|id| Some((minted_id(id.of(document))?, id)));
+        let Some((minted, id)) = call else {
+            return self.drop_answer();
+        };
+        let Some(call) = self.remove_call(minted) else {
+            return self.drop_answer();
+        };
+        let mut failed = false;
+        if call.is_initialize {
+            failed = !self.initialized(document, message);
+        } else if let (Some(token), Some(task)) =
+            (&call.token, message.text(Field::ResultTask, document))
+        {
+            self.calls.keep_task_token(TaskToken {
+                minted,
+                token: token.clone(),
+                task: task.into_owned().into_boxed_str(),
+            });
+        }
+        let mut edits = Edits::default();
+        edits.add(Some(id), &call.id);
+        let stream = self.streams.get(call.stream);
+        match stream.map(|stream| (stream.begun, stream.exchange)) {
+            Some((true, _)) => self.carry_on(call.stream, text, message, &edits),
+            Some((false, Some(exchange))) => {
+                let answer = splice(
+                    b"",
+                    text,
+                    message.span(),
+                    message.has_line_breaks(),
+                    edits.as_slice(),
+                    b"",
+                );
+                self.streams.finish(call.stream);
+                let letter = if failed {
+                    exchange::Letter::NotOpened(answer)
+                } else {
+                    exchange::Letter::Answer(answer)
+                };
+                self.tell(exchange, letter, true);
+            }
+            Some((false, None)) | None => self.drop_answer(),
+        }
+        self.answered(call.stream);
+        if failed {
+            self.end(SessionEnd::InitializeFailed, true, now);
+        }
+    }
+
+    /// The child has answered `initialize`. Whether it said yes.
+    fn initialized(&mut self, document: &[u8], message: &Envelope) -> bool {
+        if message.get(Field::Result).is_none() {
+            return false;
+        }
+        self.version = message
+            .text(Field::ResultProtocolVersion, document)
+            .and_then(|version| Version::parse(version.as_bytes()));
+        self.phase = Phase::Live;
+        self.news(News::Opened);
+        true
+    }
+
+    fn child_request(&mut self, text: Text<'_>, document: &[u8], message: &Envelope, now: Now) {
+        let Some(id) = message.get(Field::Id) else {
+            return;
+        };
+        let Some(decoded_id) = RequestId::decode(id.of(document)) else {
+            return;
+        };
+        let token = message
+            .get(Field::ProgressToken)
+            .filter(|token| RequestId::decode(token.of(document)).is_some());
+        let minted_text = Decimal::new(self.calls.next_request());
+        let mut edits = Edits::default();
+        edits.add(Some(id), minted_text.as_bytes());
+        edits.add(token, minted_text.as_bytes());
+
+        let target = self.target(document, message, true);
+        if self.calls.request_count() >= self.limits.calls_per_session {
+            return self.answer_child(id.of(document), "Too many requests are unanswered.");
+        }
+        let deadline = now.monotonic + self.limits.client_answer_time;
+        let minted = self.calls.insert_request(ChildRequest {
+            id: Bytes::copy_from_slice(id.of(document)),
+            decoded_id,
+            token: token.map(|token| Bytes::copy_from_slice(token.of(document))),
+            stream: target,
+            deadline,
+        });
+        self.timers.insert((deadline, Timer::ChildRequest(minted)));
+        self.owed_since.get_or_insert(now.monotonic);
+        self.carry(target, text, message, &edits, Some(minted), now);
+    }
+
+    fn child_progress(&mut self, text: Text<'_>, document: &[u8], message: &Envelope, now: Now) {
+        let span = message.get(Field::Progress);
+        let minted = span.and_then(|token| minted_id(token.of(document)));
+        let Some(minted) = minted else {
+            return self.drop_message();
+        };
+        let mut edits = Edits::default();
+        let owed_since = self.owed_since;
+        if let Some(call) = self.calls.get_mut(minted)
+            && let Some(token) = call.token.clone()
+        {
+            // While the clock stands still, what it is set to grows by that time afterwards.
+            let from = owed_since.map_or(now.monotonic, |since| since.max(call.started));
+            call.deadline = from + self.limits.request_time;
+            let stream = call.stream;
+            edits.add(span, &token);
+            if self.streams.is_deliverable(stream) {
+                self.begin(stream);
+                self.carry_on(stream, text, message, &edits);
+            } else {
+                self.drop_message();
+            }
+        } else if let Some(kept) = self.calls.task_token(minted) {
+            let token = kept.token.clone();
+            let target = self
+                .call_about(&kept.task)
+                .or_else(|| self.target(document, message, false));
+            edits.add(span, &token);
+            self.carry(target, text, message, &edits, None, now);
+        } else {
+            self.drop_message();
+        }
+    }
+
+    fn child_cancelled(&mut self, text: Text<'_>, document: &[u8], message: &Envelope, now: Now) {
+        let span = message.get(Field::RequestId);
+        let minted = span
+            .and_then(|id| RequestId::decode(id.of(document)))
+            .and_then(|id| self.calls.find_request(&id));
+        let Some(minted) = minted else {
+            return self.drop_message();
+        };
+        let Some(request) = self.forget_child_request(minted, now) else {
+            return;
+        };
+        match request.stream {
+            // The client has not seen the request and never will.
+            None => self.waiting.remove_request(minted),
+            Some(stream) => {
+                let text_of_id = Decimal::new(minted);
+                let mut edits = Edits::default();
+                edits.add(span, text_of_id.as_bytes());
+                let target = Some(stream)
+                    .filter(|&stream| self.streams.is_deliverable(stream))
+                    .or_else(|| self.target(document, message, false));
+                self.carry(target, text, message, &edits, None, now);
+            }
+        }
+    }
+
+    /// The stream that carries a message: that of the call which asks about the message's task;
+    /// else that of the call, if exactly one is in flight; else the newest one opened by GET; else,
+    /// for a request, that of the newest call.
+    fn target(&self, document: &[u8], message: &Envelope, is_request: bool) -> Option<u64> {
+        if self.phase != Phase::Live {
+            return None;
+        }
+        if let Some(task) = message.text(Field::RelatedTask, document)
+            && let Some(stream) = self.call_about(&task)
+        {
+            return Some(stream);
+        }
+        let mut in_flight = self.calls.iter();
+        let sole = match (in_flight.next_back(), in_flight.next_back()) {
+            (Some((_, call)), None) => Some(call.stream),
+            _ => None,
+        };
+        sole.filter(|&stream| self.streams.is_deliverable(stream))
+            .or_else(|| self.streams.newest_listening())
+            .or_else(|| {
+                let mut newest_first = self.calls.iter().rev().filter(|_| is_request);
+                newest_first
+                    .find(|(_, call)| self.streams.is_deliverable(call.stream))
+                    .map(|(_, call)| call.stream)
+            })
+    }
+
+    fn call_about(&self, task: &str) -> Option<u64> {
+        self.calls
+            .iter()
+            .rev()
+            .find(|(_, call)| {
+                call.task.as_deref() == Some(task) && self.streams.is_deliverable(call.stream)
+            })
+            .map(|(_, call)| call.stream)
+    }
+
+    /// Sends a message on a stream, or lets it wait for one.
+    fn carry(
+        &mut self,
+        target: Option<u64>,
+        text: Text<'_>,
+        message: &Envelope,
+        edits: &Edits<'_>,
+        request: Option<u64>,
+        now: Now,
+    ) {
+        if let Some(stream) = target {
+            self.begin(stream);
+            return self.carry_on(stream, text, message, edits);
+        }
+        let text = splice(
+            b"",
+            text,
+            message.span(),
+            message.has_line_breaks(),
+            edits.as_slice(),
+            b"",
+        );
+        self.waiting.push(Message {
+            text: text.compact(),
+            request,
+        });
+        while self.waiting.bytes > self.limits.waiting_bytes
+            && let Some(dropped) = self.waiting.pop()
+        {
+            self.drop_message();
+            if let Some(minted) = dropped.request
+                && let Some(request) = self.forget_child_request(minted, now)
+            {
+                self.answer_child(&request.id, "No client is listening.");
+            }
+        }
+    }
+
+    /// Sends a message on a stream that has begun.
+    fn carry_on(&mut self, stream: u64, text: Text<'_>, message: &Envelope, edits: &Edits<'_>) {
+        let prefix = sse::event_prefix(self.streams.next_event_id(stream));
+        let event = splice(
+            prefix.as_bytes(),
+            text,
+            message.span(),
+            message.has_line_breaks(),
+            edits.as_slice(),
+            sse::EVENT_SUFFIX,
+        );
+        self.send(stream, event);
+    }
+
+    /// Sends what waits on a stream that can carry all of it, or the requests of it.
+    pub(super) fn flush_waiting(&mut self, stream: u64, requests_only: bool) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        for message in self.waiting.take(requests_only) {
+            self.begin(stream);
+            if let Some(request) = message.request.and_then(|id| self.calls.request_mut(id)) {
+                request.stream = Some(stream);
+            }
+            let event = sse::event(self.streams.next_event_id(stream), &message.text);
+            let length = event.len();
+            self.send(stream, event);
+            // All of it was bounded where it waited. Counted as in transit it could have a client
+            // dropped that has not had time to read a byte.
+            if let Some(exchange) = self.streams.get(stream).and_then(|stream| stream.exchange) {
+                self.streams.release(exchange, length);
+            }
+        }
+    }
+
+    /// A client without a GET stream can be asked on a call's stream only.
+    pub(super) fn flush_waiting_requests(&mut self, stream: u64) {
+        if self.phase == Phase::Live {
+            self.flush_waiting(stream, true);
+        }
+    }
+
+    fn drop_answer(&mut self) {
+        self.counts.answers += 1;
+        let count = self.counts.answers;
+        self.audit_count(count, AuditEvent::AnswerDropped { count });
+    }
+
+    pub(super) fn drop_message(&mut self) {
+        self.counts.messages += 1;
+        let count = self.counts.messages;
+        self.audit_count(count, AuditEvent::MessageDropped { count });
+    }
+
+    fn skip_line(&mut self) {
+        self.counts.lines += 1;
+        let count = self.counts.lines;
+        self.audit_count(count, AuditEvent::LineSkipped { count });
+    }
+
+    /// A flood makes few records: the first, second, fourth, eighth, ...
+    fn audit_count(&mut self, count: u64, event: AuditEvent) {
+        if count.is_power_of_two() {
+            self.audit(event, None);
+        }
+    }
+}
