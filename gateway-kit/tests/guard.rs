@@ -120,10 +120,10 @@ fn one_childs_mark_finds_its_own_and_no_others() {
     let [mut one, mut other] = marks.each_ref().map(|mark| tree(&name, Some(mark)));
     wait_for(MARKER, &marks[0], TREE_SIZE);
     wait_for(MARKER, &marks[1], TREE_SIZE);
-    assert_eq!(kill_marked(&marks[0]), TREE_SIZE);
+    assert_eq!(kill_marked(vec![marks[0].clone()]), TREE_SIZE);
     wait_for(MARKER, &marks[0], 0);
     assert_eq!(with_entry(MARKER, &marks[1]).len(), TREE_SIZE);
-    assert_eq!(kill_marked(&marks[1]), TREE_SIZE);
+    assert_eq!(kill_marked(vec![marks[1].clone()]), TREE_SIZE);
     one.wait().unwrap();
     other.wait().unwrap();
 }

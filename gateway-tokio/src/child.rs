@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
-use gateway_kit::guard;
 use gateway_kit::logging::StderrLines;
 use mcp_proto::framing::Frame;
 use mcp_proto::{ExchangeId, Now, Stop, Upstream, UpstreamOutput};
@@ -58,14 +57,7 @@ pub(crate) async fn drive(
     };
     poll_fn(|context| task.poll(context)).await;
     if let Some(marker) = task.marker.take() {
-        // Those that left the group: looked for where blocking does no harm.
-        let looked = tokio::task::spawn_blocking(move || guard::kill_marked(&marker)).await;
-        if let Ok(found @ 1..) = looked {
-            info!(
-                upstream = task.upstream.id().get(),
-                found, "killed processes that had left their group"
-            );
-        }
+        task.driver.sweep.end(marker).await;
     }
 }
 

@@ -17,6 +17,7 @@ use tracing::{info, warn};
 
 use crate::child;
 use crate::connection::Connection;
+use crate::sweep::Sweep;
 
 /// The process's two clocks, as the machines want them.
 struct Clock {
@@ -215,6 +216,7 @@ pub(crate) struct Driver {
     next_exchange: AtomicU64,
     body_bytes: AtomicUsize,
     pub(crate) timer_changed: Notify,
+    pub(crate) sweep: Arc<Sweep>,
     pub(crate) limits: Limits,
     pub(crate) command: ChildCommand,
     pub(crate) guard: Option<GuardHandle>,
@@ -251,6 +253,7 @@ impl Driver {
             next_exchange: AtomicU64::new(1),
             body_bytes: AtomicUsize::new(0),
             timer_changed: Notify::new(),
+            sweep: Arc::default(),
             limits,
             command,
             guard,

@@ -22,5 +22,6 @@ mod driver;
 mod listen;
 mod process;
 mod socket;
+mod sweep;
 
 pub use listen::Server;

@@ -74,18 +74,18 @@ pub fn run(marker: &str, input: impl Read) -> io::Result<()> {
     Ok(())
 }
 
-/// Kills every process that has `MCP_GATEWAY_CHILD=<marker>` in its environment, and tells how
-/// many they were: what a child leaves behind that left its group. Always 0 elsewhere than on
-/// Linux.
+/// Kills every process that has `MCP_GATEWAY_CHILD=<marker>` in its environment, for one of these
+/// markers, and tells how many they were: what children leave behind that left its group. Always 0
+/// elsewhere than on Linux. A text that is no marker is passed over.
 ///
-/// It reads the environment of each process of this user: call it where blocking for some
-/// milliseconds does no harm.
-pub fn kill_marked(marker: &str) -> usize {
+/// It reads the environment of each process of this user, however many markers there are: call it
+/// where blocking for some milliseconds does no harm, and for many children at once.
+pub fn kill_marked(mut markers: Vec<String>) -> usize {
+    markers.retain(|marker| is_marker(marker));
     #[cfg(target_os = "linux")]
-    if is_marker(marker) {
-        return scan::kill_until_none_is_new(&scan::Mark::Child(marker));
+    if !markers.is_empty() {
+        return scan::kill_until_none_is_new(&scan::Mark::Children(&markers));
     }
-    let _ = marker;
     0
 }
 
@@ -148,7 +148,7 @@ mod tests {
     fn a_marker_that_could_be_anybodys_is_refused() {
         for marker in ["", "abc", "0123456789abcde=", "0123456789 abcdef"] {
             assert!(run(marker, io::empty()).is_err(), "{marker}");
-            assert_eq!(kill_marked(marker), 0);
+            assert_eq!(kill_marked(vec![marker.to_owned()]), 0);
         }
         assert!(run("ffffffffffffffff", io::empty()).is_ok());
     }

@@ -14,8 +14,8 @@ const ROUNDS: usize = 16;
 pub(crate) enum Mark<'a> {
     /// Any child of this instance of the gateway.
     Instance(&'a str),
-    /// This one child.
-    Child(&'a str),
+    /// These children.
+    Children(&'a [String]),
 }
 
 impl Mark<'_> {
@@ -29,7 +29,7 @@ impl Mark<'_> {
                     .strip_prefix(b"=")
             })
             .any(|value| match self {
-                Self::Child(child) => value == child.as_bytes(),
+                Self::Children(children) => children.iter().any(|child| value == child.as_bytes()),
                 Self::Instance(instance) => value
                     .strip_prefix(instance.as_bytes())
                     .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"-")),
@@ -94,7 +94,8 @@ mod tests {
     #[test]
     fn a_mark_is_a_whole_entry() {
         let of = |entry: &str| format!("A=1\0{entry}\0Z=\0").into_bytes();
-        let child = Mark::Child("0123456789abcdef-1");
+        let children = ["0123456789abcdef-7", "0123456789abcdef-1"].map(str::to_owned);
+        let child = Mark::Children(&children);
         let instance = Mark::Instance("0123456789abcdef");
         for (entry, is_child, is_instance) in [
             ("MCP_GATEWAY_CHILD=0123456789abcdef-1", true, true),
