@@ -62,6 +62,8 @@ fn serve(settings: Settings) -> io::Result<()> {
             }
         };
         let server = Server::bind(settings).await?;
+        // Whatever the log's level. A stdout that is closed is no reason not to serve.
+        let _ = writeln!(io::stdout(), "{}", server.url());
         let (first, second) = tokio::sync::oneshot::channel::<()>();
         let mut first = Some(first);
         let watch = async move {

@@ -5,7 +5,8 @@ mod processes;
 mod run;
 
 mod connections;
-mod inheritance;
+
 mod log;
 mod shutdown;
+mod start;
 mod survivors;

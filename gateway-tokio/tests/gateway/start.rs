@@ -1,7 +1,26 @@
-//! What a child gets of the gateway's: three descriptors and a short environment.
+//! The start: what the user is told, and what a child gets of the gateway's.
 
 use crate::http;
 use crate::run::{Gateway, shell_server};
+
+#[test]
+fn the_url_is_told_on_stdout_whatever_the_log_says() {
+    let mut gateway = std::process::Command::new(env!("CARGO_BIN_EXE_mcp-gateway"))
+        .args(["--demo", "--port", "0", "--log-level", "error"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let stdout = gateway.stdout.take().expect("stdout is piped");
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line)
+        .expect("stdout can be read");
+    gateway.kill().expect("it runs");
+    gateway.wait().expect("it ends");
+    assert!(
+        line.starts_with("http://127.0.0.1:") && line.ends_with("/mcp\n"),
+        "{line:?}"
+    );
+}
 
 #[test]
 fn a_child_gets_neither_descriptors_nor_secrets() {
