@@ -252,7 +252,14 @@ fn what_the_command_line_cannot_mean_is_one_line() {
         ("--port 1 --port 2 --demo", "multiple times"),
         ("print-config", "--client"),
         ("print-config --client emacs", "claude-code"),
+        ("print-config", "not provided: --client"),
         ("guard", "--marker"),
+        (
+            "--session-ttl -5 --demo",
+            "session-ttl: \"-5\" is not a time",
+        ),
+        ("--port -1 --demo", "port: \"-1\" is not a port"),
+        ("\u{1b}[31mserver", "'?[31mserver'"),
         (
             "--config /nowhere.toml --demo",
             "config: \"/nowhere.toml\" cannot be read",

@@ -11,7 +11,7 @@ use gateway_kit::settings::Settings;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::connection;
 use crate::driver::Driver;
@@ -44,7 +44,10 @@ impl Server {
         let mut addresses = Vec::new();
         for &address in &settings.listen {
             let listener = TcpListener::bind(address).await.map_err(|error| {
-                io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+                io::Error::new(
+                    error.kind(),
+                    format!("cannot listen on {address}: {error}; see --host and --port"),
+                )
             })?;
             addresses.push(listener.local_addr()?);
             listeners.push(listener);
@@ -135,7 +138,8 @@ async fn accept(
             return;
         };
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
+                debug!(%peer, "connected");
                 configure(&stream);
                 let (driver, mut closing) = (Arc::clone(&driver), closing.clone());
                 tokio::spawn(async move {

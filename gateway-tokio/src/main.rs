@@ -1,5 +1,6 @@
 //! The binary `mcp-gateway`.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -11,7 +12,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
     if let Err(error) = descriptors::close_inherited() {
-        eprintln!("mcp-gateway: inherited descriptors cannot be listed: {error}");
+        tell(format_args!(
+            "mcp-gateway: inherited descriptors cannot be listed: {error}"
+        ));
         return ExitCode::FAILURE;
     }
     let invocation = cli::parse(
@@ -27,17 +30,23 @@ fn main() -> ExitCode {
         Ok(Invocation::DemoServer) => demo::serve(io::stdin().lock(), io::stdout()),
         Ok(Invocation::Guard { marker }) => guard::run(&marker, io::stdin()),
         Err(error) => {
-            eprintln!("{error}");
+            tell(format_args!("{error}"));
             return ExitCode::from(cli::Error::EXIT_CODE);
         }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("mcp-gateway: {error}");
+            tell(format_args!("mcp-gateway: {error}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Writes a line to stderr. `eprintln!` would panic where stderr cannot be written, and the exit
+/// status would then no longer say what went wrong.
+fn tell(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 fn serve(settings: Settings) -> io::Result<()> {

@@ -23,6 +23,8 @@ use crate::driver::Driver;
 pub(crate) struct Process {
     child: Child,
     group: Pid,
+    /// The upstream's.
+    number: u64,
     marker: String,
     driver: Arc<Driver>,
     exit: Option<Exit>,
@@ -61,10 +63,12 @@ impl Process {
         {
             tracing::warn!(%error, "the guard has gone: a SIGKILL would leave children behind");
         }
+        tracing::debug!(upstream = number, pid = child.id(), "the server started");
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let mut process = Self {
             child,
             group,
+            number,
             marker,
             driver: Arc::clone(driver),
             exit: None,
@@ -115,8 +119,9 @@ impl Process {
             // A guard that has gone was told of when the child was registered.
             let _ = guard.unregister(self.child.id());
         }
-        if let Err(error) = self.child.wait() {
-            tracing::warn!(%error, "a child could not be reaped");
+        match self.child.wait() {
+            Ok(status) => tracing::info!(upstream = self.number, %status, "the server ended"),
+            Err(error) => tracing::warn!(%error, "a child could not be reaped"),
         }
     }
 

@@ -162,8 +162,8 @@ pub enum InvalidAuthority {
 impl fmt::Display for InvalidAuthority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Host => "expected a host such as example.com, example.com:8443 or [::1]",
-            Self::Origin => "expected an origin such as https://example.com, with no path",
+            Self::Host => "is not a host such as example.com, example.com:8443 or [::1]",
+            Self::Origin => "is not an origin such as https://example.com, with no path",
         })
     }
 }

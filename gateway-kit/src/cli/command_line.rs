@@ -28,6 +28,7 @@ Environment: MCP_GATEWAY_ and the option's name, as in MCP_GATEWAY_SESSION_TTL=1
   commas, as in MCP_GATEWAY_ENV=API_KEY,MODE=fast. An empty variable counts as unset.
 File (--config FILE, or MCP_GATEWAY_CONFIG): the options without their dashes, as in
   session-ttl = "10m", host = ["127.0.0.1", "::1"], command = ["node", "server.js"].
+  No variable holds the command.
 Times are seconds, or 200ms, 30s, 10m, 1h; sizes are bytes, or 16KiB, 4MiB, 1GiB."#;
 
 /// What the command line asks for.
@@ -168,6 +169,8 @@ fn argument(spec: &Spec) -> Arg {
     let arg = Arg::new(spec.name)
         .value_name(spec.value)
         .value_parser(ValueParser::os_string())
+        // `--port -1` is then a wrong value of port, not an unknown argument.
+        .allow_negative_numbers(true)
         .help(spec.help);
     match spec.shape {
         Shape::One | Shape::Switch => arg.long(spec.name),
@@ -198,7 +201,10 @@ fn refusal_or_text(error: &clap::Error) -> Result<Request, Error> {
         .map(str::trim)
         .filter(|part| !part.is_empty() && !part.starts_with("tip: to pass"))
         .collect::<Vec<_>>()
-        .join("; ");
+        .join("; ")
+        .replace(":; ", ": ")
+        // An argument may hold anything, and must not write to the terminal.
+        .replace(char::is_control, "?");
     if matches!(
         error.kind(),
         ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument

@@ -23,6 +23,16 @@ fn the_url_is_told_on_stdout_whatever_the_log_says() {
 }
 
 #[test]
+fn bad_usage_is_exit_2_even_where_nobody_can_be_told() {
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    let status = std::process::Command::new(env!("CARGO_BIN_EXE_mcp-gateway"))
+        .stderr(full.expect("Linux has it"))
+        .status()
+        .expect("the binary starts");
+    assert_eq!(status.code(), Some(2));
+}
+
+#[test]
 fn a_child_gets_neither_descriptors_nor_secrets() {
     let mark = format!("inheritance-{}", std::process::id());
     let report = r#"test -e /proc/$$/fd/9 && nine=open || nine=closed
