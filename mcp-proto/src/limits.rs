@@ -43,6 +43,8 @@ pub struct Limits {
     /// may be larger.
     pub stream_queue_bytes: usize,
     /// Most bytes of sent events kept per session for `Last-Event-ID`. One event may be larger.
+    /// It should be well above [`Limits::stream_queue_bytes`], or a reader that is dropped for being
+    /// behind has lost what it was behind with.
     pub replay_bytes: usize,
     /// Most bytes of messages per session that wait for a stream to carry them.
     pub waiting_bytes: usize,
@@ -92,7 +94,7 @@ impl Default for Limits {
             calls_per_session: 256,
             streams_per_session: 16,
             stream_queue_bytes: MIB,
-            replay_bytes: MIB,
+            replay_bytes: 2 * MIB,
             waiting_bytes: MIB,
             silence_time: Duration::from_secs(15),
             comment_time: Duration::from_secs(20),

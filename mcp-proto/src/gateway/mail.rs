@@ -3,6 +3,7 @@
 use crate::audit::SessionEnd;
 use crate::envelope::{Document, Field, Kind};
 use crate::id::{ExchangeId, UpstreamId};
+use crate::time::Instant;
 use crate::version::Version;
 
 /// Mail for the [`Gateway`](crate::Gateway), from an [`Exchange`](crate::Exchange) or an
@@ -80,8 +81,8 @@ pub(crate) enum News {
     Ended(SessionEnd),
     /// Asked whether the session is idle: it is not.
     Busy,
-    /// A session that was said to be busy is idle now.
-    Idle,
+    /// A session that was asked about is idle, and was last in use then.
+    Idle { since: Instant },
     /// The child and every grant are gone: the driver drops the upstream.
     Drained,
 }

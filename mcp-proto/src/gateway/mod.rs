@@ -13,7 +13,8 @@
 //!    └──failed──> (ended) <── DELETE, the child's end: from any state
 //! ```
 //!
-//! Whether a session is idle is known by its upstream, so the gateway asks before it ends one. What
+//! Whether a session is idle, and since when, is known by its upstream, so the gateway asks before
+//! it ends one: a session that was in use later than the gateway knows is `Live` again. What
 //! it hands out are *grants*, one per request; on the end of a session it tells the upstream how
 //! many there were, and the upstream is dropped once it has seen them all.
 
@@ -565,14 +566,18 @@ impl Gateway {
             return;
         };
         session.phase = Phase::Asked;
-        let upstream = session.upstream;
+        let (upstream, last_seen) = (session.upstream, session.last_seen);
         let granted = self
             .children
             .get(&upstream)
             .map_or(0, |child| child.granted);
         self.outputs.push_back(GatewayOutput::ToUpstream {
             upstream,
-            mail: UpstreamMail(upstream::Letter::Expire { granted, end }),
+            mail: UpstreamMail(upstream::Letter::Expire {
+                granted,
+                last_seen,
+                end,
+            }),
         });
     }
 
@@ -641,10 +646,11 @@ impl Gateway {
                 session.phase = Phase::Busy;
                 self.serve_waiting();
             }
-            (News::Idle, Some(id), Some(session)) => {
+            (News::Idle { since }, Some(id), Some(session)) => {
                 session.phase = Phase::Live;
-                session.last_seen = now.monotonic;
-                self.expire_at(id, now.monotonic + self.policy.limits.session_ttl);
+                session.last_seen = session.last_seen.max(since);
+                let due = session.last_seen + self.policy.limits.session_ttl;
+                self.expire_at(id, due);
                 self.serve_waiting();
             }
             (News::Ended(end), Some(id), Some(session)) => {

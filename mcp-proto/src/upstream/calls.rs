@@ -50,8 +50,8 @@ pub(super) struct ChildRequest {
     pub(super) deadline: Instant,
 }
 
-/// The progress token of a call that was answered with a task, and goes on (MCP 2025-11-25,
-/// tasks).
+/// The progress token of a request that was answered with a task, and goes on (MCP 2025-11-25,
+/// tasks, "Task Progress Notifications").
 #[derive(Debug)]
 pub(super) struct TaskToken {
     pub(super) minted: u64,
@@ -59,7 +59,7 @@ pub(super) struct TaskToken {
     pub(super) task: Box<str>,
 }
 
-/// Most task tokens that are kept per session.
+/// Most task tokens that are kept per session, in each direction.
 const MOST_TASK_TOKENS: usize = 256;
 
 #[derive(Default)]
@@ -71,6 +71,7 @@ pub(super) struct Calls {
     requests: BTreeMap<u64, ChildRequest>,
     requests_by_id: BTreeMap<RequestId, u64>,
     task_tokens: VecDeque<TaskToken>,
+    request_task_tokens: VecDeque<TaskToken>,
 }
 
 impl Calls {
@@ -165,16 +166,35 @@ impl Calls {
         self.requests.clear();
         self.requests_by_id.clear();
         self.task_tokens.clear();
+        self.request_task_tokens.clear();
     }
 
+    /// Keeps the token of a call that has become a task of the child's.
     pub(super) fn keep_task_token(&mut self, token: TaskToken) {
-        if self.task_tokens.len() == MOST_TASK_TOKENS {
-            self.task_tokens.pop_front();
-        }
-        self.task_tokens.push_back(token);
+        keep(&mut self.task_tokens, token);
     }
 
     pub(super) fn task_token(&self, minted: u64) -> Option<&TaskToken> {
-        self.task_tokens.iter().find(|token| token.minted == minted)
+        find(&self.task_tokens, minted)
     }
+
+    /// Keeps the token of a request of the child's that has become a task of the client's.
+    pub(super) fn keep_request_task_token(&mut self, token: TaskToken) {
+        keep(&mut self.request_task_tokens, token);
+    }
+
+    pub(super) fn request_task_token(&self, minted: u64) -> Option<&TaskToken> {
+        find(&self.request_task_tokens, minted)
+    }
+}
+
+fn keep(tokens: &mut VecDeque<TaskToken>, token: TaskToken) {
+    if tokens.len() == MOST_TASK_TOKENS {
+        tokens.pop_front();
+    }
+    tokens.push_back(token);
+}
+
+fn find(tokens: &VecDeque<TaskToken>, minted: u64) -> Option<&TaskToken> {
+    tokens.iter().find(|token| token.minted == minted)
 }

@@ -32,8 +32,13 @@ pub(crate) enum Letter {
     /// The exchange's client has gone.
     Disconnect { exchange: ExchangeId },
 
-    /// End the session if it is idle, or say that it is not.
-    Expire { granted: u64, end: SessionEnd },
+    /// End the session if it is idle and was last in use at `last_seen`, as far as the gateway
+    /// knows; or say that it is not.
+    Expire {
+        granted: u64,
+        last_seen: Instant,
+        end: SessionEnd,
+    },
     /// The session is over; this many grants were given in all.
     Retire { granted: u64, end: SessionEnd },
     /// Finish what is in flight, and end then, or at this time.

@@ -135,6 +135,11 @@ pub struct Upstream {
     /// Whether the gateway waits to hear that the session is idle, which it is not before this
     /// many grants have come in.
     report_idle: Option<u64>,
+    /// Whether a call was in flight or a stream open after the last input.
+    busy: bool,
+    /// When the last call or stream ended. The gateway sees only requests begin, and would end a
+    /// session right after a long call.
+    idle_since: Instant,
     /// What a call is told that comes after the session's end.
     late: Refusal,
     draining: bool,
@@ -165,6 +170,8 @@ impl Upstream {
             seen: 0,
             granted: None,
             report_idle: None,
+            busy: false,
+            idle_since: now.monotonic,
             late: Refusal::SessionNotFound,
             draining: false,
             drained: false,
@@ -218,7 +225,11 @@ impl Upstream {
             Letter::Forfeit => self.seen += 1,
             Letter::Release { exchange, bytes } => self.streams.release(exchange, bytes),
             Letter::Disconnect { exchange } => self.disconnected(exchange, now),
-            Letter::Expire { granted, end } => self.asked_to_expire(granted, end, now),
+            Letter::Expire {
+                granted,
+                last_seen,
+                end,
+            } => self.asked_to_expire(granted, last_seen, end, now),
             Letter::Retire { granted, end } => {
                 self.granted = Some(granted);
                 self.end(end, false, now);
@@ -316,13 +327,16 @@ impl Upstream {
         !self.calls.is_empty() || self.streams.is_attached()
     }
 
-    fn asked_to_expire(&mut self, granted: u64, end: SessionEnd, now: Now) {
+    fn asked_to_expire(&mut self, granted: u64, last_seen: Instant, end: SessionEnd, now: Now) {
         if self.phase == Phase::Ended {
             return;
         }
         if self.is_busy() || granted != self.seen {
             self.report_idle = Some(granted);
             self.news(News::Busy);
+        } else if self.idle_since > last_seen {
+            let since = self.idle_since;
+            self.news(News::Idle { since });
         } else {
             self.end(end, true, now);
         }
@@ -466,15 +480,20 @@ impl Upstream {
     /// After every input: what follows from the state that it left.
     fn settle(&mut self, now: Now) {
         let idle = self.calls.is_empty();
+        let busy = self.is_busy();
+        if std::mem::replace(&mut self.busy, busy) && !busy {
+            self.idle_since = now.monotonic;
+        }
         if self.draining && idle && self.phase != Phase::Ended {
             self.end(SessionEnd::Draining, true, now);
         }
         if self.report_idle.is_some_and(|granted| granted <= self.seen)
-            && !self.is_busy()
+            && !busy
             && self.phase != Phase::Ended
         {
             self.report_idle = None;
-            self.news(News::Idle);
+            let since = now.monotonic;
+            self.news(News::Idle { since });
         }
         if idle {
             self.stdout.release();

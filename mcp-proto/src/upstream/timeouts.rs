@@ -163,6 +163,16 @@ impl Upstream {
         line.extend_from_slice(
             format!(",\"error\":{{\"code\":-32001,\"message\":\"{message}\"}}}}\n").as_bytes(),
         );
+        self.answer_line(line);
+    }
+
+    /// Answers a ping of the child's in the client's place.
+    pub(super) fn pong(&mut self, id: &[u8]) {
+        let line = [b"{\"jsonrpc\":\"2.0\",\"id\":", id, b",\"result\":{}}\n"].concat();
+        self.answer_line(line);
+    }
+
+    fn answer_line(&mut self, line: Vec<u8>) {
         // A child that asks without end and does not read must not make this queue grow.
         if self.stdin_queued + line.len() > self.limits.stdin_bytes {
             return self.drop_message();

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::calls::Call;
+use super::calls::{Call, TaskToken};
 use super::message::{Edits, is_method, minted_id};
 use super::streams::Kind as StreamKind;
 use super::{Phase, Upstream};
@@ -167,8 +167,10 @@ impl Upstream {
             let token = message
                 .get(Field::Progress)
                 .and_then(|token| minted_id(token.of(body)))
-                .and_then(|minted| self.calls.request(minted))
-                .and_then(|request| request.token.clone());
+                .and_then(|minted| match self.calls.request(minted) {
+                    Some(request) => request.token.clone(),
+                    None => Some(self.calls.request_task_token(minted)?.token.clone()),
+                });
             let Some(token) = token else {
                 return self.audit(AuditEvent::ProgressDropped, Some(exchange));
             };
@@ -190,10 +192,17 @@ impl Upstream {
                     .request(minted)
                     .is_some_and(|request| request.stream.is_some())
             })
-            .and_then(|minted| self.forget_child_request(minted, now));
-        let Some(request) = request else {
+            .and_then(|minted| Some((minted, self.forget_child_request(minted, now)?)));
+        let Some((minted, request)) = request else {
             return self.audit(AuditEvent::ResponseDropped, Some(exchange));
         };
+        if let (Some(token), Some(task)) = (&request.token, message.text(Field::ResultTask, body)) {
+            self.calls.keep_request_task_token(TaskToken {
+                minted,
+                token: token.clone(),
+                task: task.into_owned().into_boxed_str(),
+            });
+        }
         let mut edits = Edits::default();
         edits.add(message.get(Field::Id), &request.id);
         self.stdin(line(body, message, &edits));

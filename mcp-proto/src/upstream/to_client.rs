@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::calls::{ChildRequest, TaskToken};
+use super::calls::{Call, ChildRequest, TaskToken};
 use super::message::{Edits, is_method, minted_id};
 use super::waiting::Message;
 use super::{INITIALIZED, Phase, Timer, Upstream};
@@ -66,6 +66,12 @@ impl Upstream {
     }
 
     fn probed(&mut self, document: &[u8], message: &Envelope, now: Now) {
+        if message.kind() == Kind::Request && is_method(message, document, "ping") {
+            if let Some(id) = message.get(Field::Id) {
+                self.pong(id.of(document));
+            }
+            return;
+        }
         let is_answer = message.kind() == Kind::Response
             && message
                 .get(Field::Id)
@@ -185,13 +191,16 @@ impl Upstream {
             return self.drop_message();
         };
         let mut edits = Edits::default();
-        let owed_since = self.owed_since;
+        let (owed_since, request_time) = (self.owed_since, self.limits.request_time);
+        let restart = |call: &mut Call| {
+            // While the clock stands still, what it is set to grows by that time afterwards.
+            let from = owed_since.map_or(now.monotonic, |since| since.max(call.started));
+            call.deadline = from + request_time;
+        };
         if let Some(call) = self.calls.get_mut(minted)
             && let Some(token) = call.token.clone()
         {
-            // While the clock stands still, what it is set to grows by that time afterwards.
-            let from = owed_since.map_or(now.monotonic, |since| since.max(call.started));
-            call.deadline = from + self.limits.request_time;
+            restart(call);
             let stream = call.stream;
             edits.add(span, &token);
             if self.streams.is_deliverable(stream) {
@@ -201,9 +210,14 @@ impl Upstream {
                 self.drop_message();
             }
         } else if let Some(kept) = self.calls.task_token(minted) {
-            let token = kept.token.clone();
+            let (token, task) = (kept.token.clone(), kept.task.clone());
+            // Whoever waits for the task's result waits for what is being worked on.
+            self.calls
+                .values_mut()
+                .filter(|call| call.task.as_deref() == Some(&*task))
+                .for_each(restart);
             let target = self
-                .call_about(&kept.task)
+                .call_about(&task)
                 .or_else(|| self.target(document, message, false));
             edits.add(span, &token);
             self.carry(target, text, message, &edits, None, now);
@@ -242,10 +256,19 @@ impl Upstream {
     /// else that of the call, if exactly one is in flight; else the newest one opened by GET; else,
     /// for a request, that of the newest call.
     fn target(&self, document: &[u8], message: &Envelope, is_request: bool) -> Option<u64> {
-        if self.phase != Phase::Live {
+        // What comes before the answer to `initialize` waits for it, but for pings: these a child
+        // may send and wait for (MCP 2025-11-25, lifecycle, "Initialization").
+        if self.phase != Phase::Live && !is_method(message, document, "ping") {
             return None;
         }
-        if let Some(task) = message.text(Field::RelatedTask, document)
+        // Of all that is about a task this alone names it in its parameters (MCP 2025-11-25, tasks,
+        // "Task Status Notification").
+        let task = if is_method(message, document, "notifications/tasks/status") {
+            Field::TaskId
+        } else {
+            Field::RelatedTask
+        };
+        if let Some(task) = message.text(task, document)
             && let Some(stream) = self.call_about(&task)
         {
             return Some(stream);

@@ -331,6 +331,19 @@ fn the_probe_starts_a_child_and_ends_it() {
 }
 
 #[test]
+fn the_probe_answers_a_child_that_pings_first() {
+    let mut probing = policy();
+    probing.startup_probe = true;
+    let mut scene = Scene::of(probing);
+    let (upstream, _) = scene.world.opened()[0];
+    let ping = b"{\"jsonrpc\":\"2.0\",\"id\":\"p\",\"method\":\"ping\"}\n";
+    scene.world.child_writes(upstream, ping);
+    scene.settle();
+    let pong = b"{\"jsonrpc\":\"2.0\",\"id\":\"p\",\"result\":{}}\n";
+    assert_eq!(scene.world.child(upstream).lines[1], pong[..]);
+}
+
+#[test]
 fn a_probe_that_fails_makes_health_say_so_until_a_session_opens() {
     for failure in 0..4 {
         let mut probing = policy();

@@ -283,6 +283,37 @@ fn what_the_child_says_before_initialize_is_answered_waits() {
 }
 
 #[test]
+fn a_child_that_pings_before_it_answers_initialize_is_answered() {
+    let mut scene = Scene::new();
+    let (asked, upstream) = scene.initialize("2025-11-25");
+    let upstream = upstream.unwrap();
+    let ping = b"{\"jsonrpc\":\"2.0\",\"id\":\"p\",\"method\":\"ping\"}\n";
+    scene.world.child_writes(upstream, ping);
+    scene.settle();
+    let session = mcp_proto_sim::Session {
+        id: scene.response(asked).field("mcp-session-id").unwrap(),
+        upstream,
+    };
+    assert_eq!(scene.messages(asked)[0]["method"], "ping");
+    scene.hears(&session);
+    let id = scene.messages(asked)[0]["id"].to_string();
+    scene.post(
+        &session,
+        &format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#),
+    );
+    assert_eq!(
+        scene.hears_one(&session),
+        r#"{"jsonrpc":"2.0","id":"p","result":{}}"#
+    );
+    scene.says(
+        &session,
+        r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25"}}"#,
+    );
+    assert_eq!(scene.messages(asked)[1]["id"], 0);
+    assert!(scene.response(asked).complete);
+}
+
+#[test]
 fn the_childs_ids_and_the_clients_are_different_things() {
     let mut scene = Scene::new();
     let session = scene.open("2025-06-18");
@@ -335,6 +366,46 @@ fn messages_of_a_task_go_to_the_call_that_asks_about_it() {
 }
 
 #[test]
+fn a_tasks_status_goes_to_the_call_that_asks_about_it() {
+    let mut scene = Scene::new();
+    let session = scene.open("2025-11-25");
+    let about = r#"{"jsonrpc":"2.0","id":1,"method":"tasks/result","params":{"taskId":"alpha"}}"#;
+    let alpha = scene.post(&session, about);
+    scene.begin_call_again(&session);
+    let listening = scene.listen(&session);
+    for task in ["alpha", "gamma"] {
+        let status = json!({"jsonrpc":"2.0","method":"notifications/tasks/status",
+            "params":{"taskId":task,"status":"working","marker":task}});
+        scene.says(&session, &status.to_string());
+    }
+    assert_eq!(markers(&scene.messages(alpha)), ["alpha"]);
+    assert_eq!(markers(&scene.messages(listening)), ["gamma"]);
+}
+
+#[test]
+fn the_token_of_the_childs_request_lives_on_in_the_task_that_it_became() {
+    let mut scene = Scene::new();
+    let session = scene.open("2025-11-25");
+    let listening = scene.listen(&session);
+    scene.says(
+        &session,
+        r#"{"jsonrpc":"2.0","id":"q","method":"sampling/createMessage","params":{"task":{},"_meta":{"progressToken":"childs"}}}"#,
+    );
+    let minted = scene.messages(listening)[0]["id"].to_string();
+    scene.post(
+        &session,
+        &format!(
+            r#"{{"jsonrpc":"2.0","id":{minted},"result":{{"task":{{"taskId":"alpha","status":"working"}}}}}}"#
+        ),
+    );
+    scene.hears_one(&session);
+    scene.post(&session, &progress(&minted, "on its way"));
+    let heard: Value = serde_json::from_str(&scene.hears_one(&session)).unwrap();
+    assert_eq!(heard["params"]["progressToken"], "childs");
+    assert_eq!(scene.audit(), []);
+}
+
+#[test]
 fn a_calls_token_lives_on_in_the_task_that_it_became() {
     let mut scene = Scene::new();
     let session = scene.open("2025-11-25");
@@ -359,6 +430,28 @@ fn a_calls_token_lives_on_in_the_task_that_it_became() {
     assert_eq!(markers(&messages), ["while one asks"]);
     assert_eq!(messages[0]["params"]["progressToken"], "mine");
     assert_eq!(scene.audit(), []);
+}
+
+#[test]
+fn progress_of_a_task_restarts_the_clock_of_who_waits_for_its_result() {
+    let mut scene = Scene::new();
+    let session = scene.open("2025-11-25");
+    scene.call_with_token(&session, "1", "1");
+    let minted = scene.minted(&session);
+    scene.says(
+        &session,
+        &format!(r#"{{"jsonrpc":"2.0","id":{minted},"result":{{"task":{{"taskId":"alpha"}}}}}}"#),
+    );
+    let about = r#"{"jsonrpc":"2.0","id":2,"method":"tasks/result","params":{"taskId":"alpha"}}"#;
+    let result = scene.post(&session, about);
+    for _ in 0..3 {
+        scene.wait_secs(299);
+        scene.says(&session, &progress(&minted, "on its way"));
+    }
+    assert_eq!(scene.messages(result).len(), 3);
+    assert!(!scene.response(result).complete);
+    scene.wait_secs(300);
+    assert!(scene.response(result).complete);
 }
 
 /// A second call, so that there is more than one.

@@ -222,6 +222,30 @@ fn a_call_in_flight_keeps_a_session() {
 }
 
 #[test]
+fn the_clock_begins_with_the_end_of_a_call_or_stream_that_nobody_asked_about() {
+    for streams in [false, true] {
+        let mut scene = Scene::with(|limits| {
+            limits.request_time = Duration::from_secs(60 * MINUTE);
+            limits.session_ttl = Duration::from_secs(10 * MINUTE);
+        });
+        let session = scene.open("2025-06-18");
+        if streams {
+            let listening = scene.listen(&session);
+            scene.wait_secs(9 * MINUTE);
+            scene.leave(listening);
+        } else {
+            let (_, minted) = scene.begin_call(&session, "1");
+            scene.wait_secs(9 * MINUTE);
+            scene.answers(&session, &minted, "x");
+        }
+        scene.wait_secs(10 * MINUTE - 1);
+        assert_eq!(scene.world.gateway().standing().sessions, 1);
+        scene.wait_secs(1);
+        assert!(scene.world.gateway().is_idle());
+    }
+}
+
+#[test]
 fn a_body_on_its_way_keeps_a_session() {
     let mut scene = Scene::with(|limits| limits.session_ttl = Duration::from_secs(10));
     let session = scene.open("2025-06-18");
@@ -264,6 +288,21 @@ fn at_the_cap_the_session_that_was_idle_longest_makes_room() {
     for session in [&first, &third, &fourth] {
         scene.begin_call(session, "2");
     }
+}
+
+#[test]
+fn idle_longest_is_counted_from_the_end_of_the_last_call() {
+    let mut scene = Scene::with(|limits| limits.sessions = 2);
+    let working = scene.open("2025-06-18");
+    let (_, minted) = scene.begin_call(&working, "1");
+    scene.wait_secs(1);
+    let idle = scene.open("2025-06-18");
+    scene.wait_secs(9);
+    scene.answers(&working, &minted, "x");
+    scene.wait_secs(1);
+    scene.open("2025-06-18");
+    assert!(scene.world.child(working.upstream).lives());
+    assert!(!scene.world.child(idle.upstream).lives());
 }
 
 #[test]

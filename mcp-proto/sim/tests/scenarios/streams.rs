@@ -313,6 +313,25 @@ fn a_reader_that_stops_is_dropped_and_loses_nothing() {
 }
 
 #[test]
+fn by_default_a_reader_that_is_dropped_can_resume() {
+    for size in [100, 1000, 20_000] {
+        let mut scene = Scene::new();
+        let session = scene.open("2025-11-25");
+        let (asked, minted) = begin(&mut scene, &session, "1");
+        scene.says(&session, &note("0"));
+        scene.world.set_reading(asked, false);
+        let last = scene.last_id(asked);
+        let mut sent = 0;
+        while !scene.response(asked).dropped {
+            progress(&mut scene, &session, &minted, &"x".repeat(size));
+            sent += 1;
+        }
+        let resumed = scene.resume(&session, &last);
+        assert_eq!(markers(&scene, resumed).len(), sent, "of {size} bytes");
+    }
+}
+
+#[test]
 fn a_reader_that_keeps_up_is_not_dropped_for_a_large_message() {
     let mut scene = Scene::with(|limits| {
         limits.stream_queue_bytes = 10_000;
