@@ -1,6 +1,7 @@
 //! One message on its way through: what is read of it, and what is changed in it.
 
 use crate::envelope::{Envelope, Field, RequestId, Span};
+use crate::framing::{Frame, Text, splice};
 
 /// The edits of one message: at most an id and a token.
 #[derive(Default)]
@@ -18,8 +19,23 @@ impl<'a> Edits<'a> {
         }
     }
 
-    pub(super) fn as_slice(&self) -> &[(Span, &'a [u8])] {
-        &self.edits[..self.count]
+    /// The message with these edits, between `prefix` and `suffix`. Raw line breaks in it, which
+    /// JSON allows between tokens, become spaces, or a second message could hide behind one.
+    pub(super) fn apply(
+        &self,
+        prefix: &[u8],
+        text: Text<'_>,
+        message: &Envelope,
+        suffix: &[u8],
+    ) -> Frame {
+        splice(
+            prefix,
+            text,
+            message.span(),
+            message.has_line_breaks(),
+            &self.edits[..self.count],
+            suffix,
+        )
     }
 }
 
@@ -35,5 +51,45 @@ pub(super) fn minted_id(raw: &[u8]) -> Option<u64> {
     match RequestId::decode(raw)? {
         RequestId::Integer(digits) => digits.parse().ok(),
         RequestId::String(_) => None,
+    }
+}
+
+/// Whether the bytes end in LF and hold no other LF, and no CR.
+pub(super) fn is_one_line(frame: &Frame) -> bool {
+    let mut left = frame.len();
+    for slice in frame.slices() {
+        if let Some(at) = memchr::memchr2(b'\r', b'\n', slice) {
+            return left == at + 1 && slice[at] == b'\n';
+        }
+        left -= slice.len();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn one_line() {
+        for (slices, expected) in [
+            (&[&b"a\n"[..]][..], true),
+            (&[b"a", b"b\n"], true),
+            (&[b"a\nb\n"], false),
+            (&[b"a\n", b"b\n"], false),
+            (&[b"a\r", b"\n"], false),
+            (&[b"a\r\n"], false),
+            (&[b"a\n\n"], false),
+            (&[b"a"], false),
+            (&[], false),
+        ] {
+            let frame: Frame = slices
+                .iter()
+                .map(|slice| Bytes::from_static(slice))
+                .collect();
+            assert_eq!(is_one_line(&frame), expected, "{slices:?}");
+        }
     }
 }

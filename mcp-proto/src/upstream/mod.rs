@@ -514,6 +514,11 @@ impl Upstream {
     }
 
     fn stdin(&mut self, frame: Frame) {
+        // What holds a second line holds a second message, which nothing has judged.
+        assert!(
+            message::is_one_line(&frame),
+            "a frame for the child is one line"
+        );
         if self.process.accepts_input() {
             self.stdin_queued += frame.len();
             self.outputs.push_back(UpstreamOutput::Stdin(frame));

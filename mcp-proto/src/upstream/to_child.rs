@@ -10,7 +10,7 @@ use crate::audit::AuditEvent;
 use crate::decimal::Decimal;
 use crate::envelope::{Document, Envelope, Field, Kind, RequestId};
 use crate::exchange;
-use crate::framing::{Frame, Text, splice};
+use crate::framing::{Frame, Text};
 use crate::id::ExchangeId;
 use crate::refusal::Refusal;
 use crate::time::Now;
@@ -209,15 +209,7 @@ impl Upstream {
     }
 }
 
-/// A message as one line for the child's stdin: raw line breaks in it, which JSON allows between
-/// tokens, become spaces, or a second message could hide behind one.
+/// A message as one line for the child's stdin.
 fn line(body: &Bytes, message: &Envelope, edits: &Edits<'_>) -> Frame {
-    splice(
-        b"",
-        Text::Long(body),
-        message.span(),
-        message.has_line_breaks(),
-        edits.as_slice(),
-        b"\n",
-    )
+    edits.apply(b"", Text::Long(body), message, b"\n")
 }

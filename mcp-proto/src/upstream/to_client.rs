@@ -10,7 +10,7 @@ use crate::audit::{AuditEvent, SessionEnd};
 use crate::decimal::Decimal;
 use crate::envelope::{self, Document, Envelope, Field, Kind, RequestId, Source};
 use crate::exchange;
-use crate::framing::{Frame, Line, LineBuffer, Text, splice};
+use crate::framing::{Frame, Line, LineBuffer, Text};
 use crate::gateway::News;
 use crate::sse;
 use crate::time::Now;
@@ -115,14 +115,7 @@ impl Upstream {
         match stream.map(|stream| (stream.begun, stream.exchange)) {
             Some((true, _)) => self.carry_on(call.stream, text, message, &edits),
             Some((false, Some(exchange))) => {
-                let answer = splice(
-                    b"",
-                    text,
-                    message.span(),
-                    message.has_line_breaks(),
-                    edits.as_slice(),
-                    b"",
-                );
+                let answer = edits.apply(b"", text, message, b"");
                 self.streams.finish(call.stream);
                 let letter = if failed {
                     exchange::Letter::NotOpened(answer)
@@ -312,14 +305,7 @@ impl Upstream {
             self.begin(stream);
             return self.carry_on(stream, text, message, edits);
         }
-        let text = splice(
-            b"",
-            text,
-            message.span(),
-            message.has_line_breaks(),
-            edits.as_slice(),
-            b"",
-        );
+        let text = edits.apply(b"", text, message, b"");
         self.waiting.push(Message {
             text: text.compact(),
             request,
@@ -339,14 +325,7 @@ impl Upstream {
     /// Sends a message on a stream that has begun.
     fn carry_on(&mut self, stream: u64, text: Text<'_>, message: &Envelope, edits: &Edits<'_>) {
         let prefix = sse::event_prefix(self.streams.next_event_id(stream));
-        let event = splice(
-            prefix.as_bytes(),
-            text,
-            message.span(),
-            message.has_line_breaks(),
-            edits.as_slice(),
-            sse::EVENT_SUFFIX,
-        );
+        let event = edits.apply(prefix.as_bytes(), text, message, sse::EVENT_SUFFIX);
         self.send(stream, event);
     }
 
