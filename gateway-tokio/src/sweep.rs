@@ -38,6 +38,8 @@ impl Sweep {
         }
         if is_done.await.is_err() {
             warn!("a scan for processes that left their group was cut short");
+            // Whoever comes next begins another.
+            lock(&self.state).is_scanning = false;
         }
     }
 
