@@ -74,10 +74,9 @@ fn serve(settings: Settings) -> io::Result<()> {
         // Whatever the log's level. A stdout that is closed is no reason not to serve.
         let _ = writeln!(io::stdout(), "{}", server.url());
         let (first, second) = tokio::sync::oneshot::channel::<()>();
-        let mut first = Some(first);
         let watch = async move {
             stop().await;
-            drop(first.take());
+            drop(first);
             stop().await;
         };
         let ordered = async move {

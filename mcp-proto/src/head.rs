@@ -318,11 +318,6 @@ impl ResponseHead {
         }
     }
 
-    /// Whether the connection must not be used again.
-    pub fn closes_connection(&self) -> bool {
-        self.close
-    }
-
     /// Calls `field` with each field of the head, `Content-Length`, `Date` and those that belong to
     /// the connection excepted: these are the HTTP front end's.
     pub fn for_each_field(&self, mut field: impl FnMut(HeaderName, HeaderValue)) {

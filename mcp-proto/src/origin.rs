@@ -138,11 +138,6 @@ impl fmt::Display for Origin {
 }
 
 impl Origin {
-    /// The host's name, without brackets and port.
-    pub fn host(&self) -> &str {
-        &self.name
-    }
-
     fn is(&self, https: bool, authority: &Authority<'_>) -> bool {
         self.https == https
             && authority.names(&self.name)

@@ -103,11 +103,7 @@ impl Upstream {
     }
 
     fn time_out(&mut self, minted: u64) {
-        let cancel = format!(
-            "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":\
-             {{\"requestId\":{minted},\"reason\":\"timed out\"}}}}\n"
-        );
-        self.stdin(Bytes::from(cancel).into());
+        self.stdin(Bytes::from(timed_out(minted) + "\n").into());
         self.fail(minted, Refusal::RequestTimeout);
     }
 
@@ -125,11 +121,7 @@ impl Upstream {
         if let Some(stream) = request.stream
             && self.streams.is_deliverable(stream)
         {
-            let cancel = format!(
-                "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":\
-                 {{\"requestId\":{minted},\"reason\":\"timed out\"}}}}"
-            );
-            let cancel = Frame::from(Bytes::from(cancel));
+            let cancel = Frame::from(Bytes::from(timed_out(minted)));
             let event = sse::event(self.streams.next_event_id(stream), &cancel);
             self.send(stream, event);
         }
@@ -179,4 +171,13 @@ impl Upstream {
         }
         self.stdin(Bytes::from(line).into());
     }
+}
+
+/// The notification that nobody waits any more for the answer to a request (MCP 2025-11-25,
+/// lifecycle, "Timeouts").
+fn timed_out(minted: u64) -> String {
+    format!(
+        "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":\
+         {{\"requestId\":{minted},\"reason\":\"timed out\"}}}}"
+    )
 }

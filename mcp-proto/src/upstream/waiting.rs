@@ -48,22 +48,11 @@ impl Waiting {
 
     /// Takes out all messages, or all requests.
     pub(super) fn take(&mut self, requests_only: bool) -> Vec<Message> {
-        let (taken, left): (Vec<_>, VecDeque<_>) = std::mem::take(&mut self.messages)
+        let (taken, left): (Vec<_>, Vec<_>) = std::mem::take(self)
+            .messages
             .into_iter()
-            .map(|message| (!requests_only || message.request.is_some(), message))
-            .fold(
-                Default::default(),
-                |(mut taken, mut left), (take, message)| {
-                    if take {
-                        taken.push(message);
-                    } else {
-                        left.push_back(message);
-                    }
-                    (taken, left)
-                },
-            );
-        self.bytes = left.iter().map(Message::cost).sum();
-        self.messages = left;
+            .partition(|message| !requests_only || message.request.is_some());
+        left.into_iter().for_each(|message| self.push(message));
         taken
     }
 
