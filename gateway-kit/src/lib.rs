@@ -27,4 +27,4 @@ pub mod page;
 pub mod print_config;
 pub mod settings;
 
-pub use settings::{ChildCommand, LogFormat, LogSettings, Settings};
+pub use settings::{AuditSink, ChildCommand, LogFormat, LogSettings, Settings, StartupCheck};

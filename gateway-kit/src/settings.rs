@@ -29,6 +29,12 @@ pub struct Settings {
     pub child: ChildCommand,
     /// The log.
     pub log: LogSettings,
+    /// Where audit records go.
+    pub audit: AuditSink,
+    /// A file with more static tokens, which is read again when it changes.
+    pub token_file: Option<PathBuf>,
+    /// What a verifier that does not work does to the start.
+    pub startup_check: StartupCheck,
     /// Threads of the runtime.
     pub workers: usize,
     /// Whether a guard process ends the children of a gateway that is killed.
@@ -50,6 +56,9 @@ impl Settings {
             listen: vec![listen],
             child,
             log: LogSettings::default(),
+            audit: AuditSink::default(),
+            token_file: None,
+            startup_check: StartupCheck::default(),
             workers: default_workers(),
             guard: false,
             public_url: None,
@@ -173,6 +182,28 @@ impl fmt::Debug for ChildCommand {
             .field("env", &names)
             .finish()
     }
+}
+
+/// Where audit records go.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum AuditSink {
+    /// To stdout, a line each.
+    #[default]
+    Stdout,
+    /// To this file, which is opened again on SIGHUP.
+    File(PathBuf),
+    /// Nowhere.
+    Off,
+}
+
+/// What a verifier that does not work does to the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum StartupCheck {
+    /// The gateway does not start.
+    #[default]
+    Stop,
+    /// It is said in the log.
+    Warn,
 }
 
 /// How the log is written.

@@ -138,11 +138,7 @@ pub(crate) async fn serve(
 /// hyper closes without a word; a client that is merely slow deserves one.
 fn refuse_slow_head(stream: &TcpStream) {
     let refusal = Refusal::HeadTimeout;
-    audit(&AuditRecord {
-        event: AuditEvent::Refused(refusal),
-        exchange: None,
-        upstream: None,
-    });
+    audit(&AuditRecord::new(AuditEvent::Refused(refusal)));
     let body = refusal.to_json_rpc(None);
     let head = format!(
         "HTTP/1.1 {}\r\ncontent-type: application/json\r\nconnection: close\r\n\

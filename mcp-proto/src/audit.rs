@@ -1,10 +1,16 @@
-//! What is worth a record: refusals, sessions' lives, and what peers did that they may not.
+//! What is worth a record: who came in, refusals, sessions' lives, and what peers did that they may
+//! not.
 
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::auth::{Identity, VerifierKind};
 use crate::id::{ExchangeId, UpstreamId};
 use crate::refusal::Refusal;
 
 /// One record. It holds no payload, no token and no session id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditRecord {
     /// What happened.
     pub event: AuditEvent,
@@ -12,13 +18,127 @@ pub struct AuditRecord {
     pub exchange: Option<ExchangeId>,
     /// The child that it happened to.
     pub upstream: Option<UpstreamId>,
+    /// Who caused it, where that is known.
+    pub caller: Option<Caller>,
+    /// The session that it happened in.
+    pub session: Option<SessionDigest>,
+    /// The JSON-RPC method that was called, decoded, at most [`AuditRecord::TEXT_BYTES`] long.
+    pub method: Option<Box<str>>,
+    /// The tool's or prompt's name, or the resource's URI, likewise.
+    pub name: Option<Box<str>>,
+}
+
+impl AuditRecord {
+    /// Most bytes of a text that a client chose; what is longer is cut.
+    pub const TEXT_BYTES: usize = 256;
+
+    /// A record of which nothing more is known.
+    pub fn new(event: AuditEvent) -> Self {
+        Self {
+            event,
+            exchange: None,
+            upstream: None,
+            caller: None,
+            session: None,
+            method: None,
+            name: None,
+        }
+    }
+}
+
+/// Who sent a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The address that it came from, seen past the proxies that are trusted.
+    pub address: IpAddr,
+    /// Whom its token was issued to; `None` where nobody is asked, or where that was not found out.
+    pub identity: Option<Arc<Identity>>,
+}
+
+/// A session as records name it: the first half of its id's SHA-256, in hexadecimal digits. It
+/// opens nothing.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SessionDigest(pub(crate) [u8; 16]);
+
+impl fmt::Display for SessionDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for SessionDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SessionDigest({self})")
+    }
+}
+
+/// What a record is about: what `grep` finds it by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditClass {
+    /// Who came in, who did not, and what verifiers did.
+    Auth,
+    /// A request that was refused for another reason.
+    Refusal,
+    /// A session's life.
+    Session,
+    /// What a client or a child did that it may not.
+    Peer,
+    /// The wrapped server's life.
+    Server,
+}
+
+impl AuditClass {
+    /// The class as a record carries it: upper case, stable.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auth => "AUTH",
+            Self::Refusal => "REFUSAL",
+            Self::Session => "SESSION",
+            Self::Peer => "PEER",
+            Self::Server => "SERVER",
+        }
+    }
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditOutcome {
+    /// It was let in, or it worked.
+    Success,
+    /// It was not, or it did not.
+    Failure,
+}
+
+impl AuditOutcome {
+    /// The outcome as a record carries it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+        }
+    }
 }
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuditEvent {
+    /// A request was let in by its credential.
+    Authenticated(VerifierKind),
     /// A request, or a call that was admitted, was refused.
     Refused(Refusal),
+    /// A verifier was tried at the start.
+    VerifierTried {
+        /// Which.
+        verifier: VerifierKind,
+        /// Whether it works.
+        passed: bool,
+    },
+    /// A verifier could not tell whether a token is good.
+    VerifierFailed(VerifierKind),
+    /// The static tokens were read again and are others now.
+    TokensReplaced,
+    /// A stream was closed, since the token that it was opened with is not good any more.
+    TokenEnded,
     /// A child answered `initialize`: a session is open.
     SessionOpened,
     /// A session is over.
@@ -55,6 +175,98 @@ pub enum AuditEvent {
     ReaderDropped,
 }
 
+impl AuditEvent {
+    /// The event as a record carries it: kebab-case, stable.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Authenticated(_) => "authenticated",
+            Self::Refused(_) => "refused",
+            Self::VerifierTried { .. } => "verifier-tried",
+            Self::VerifierFailed(_) => "verifier-failed",
+            Self::TokensReplaced => "tokens-replaced",
+            Self::TokenEnded => "token-ended",
+            Self::SessionOpened => "session-opened",
+            Self::SessionEnded(_) => "session-ended",
+            Self::Probed { .. } => "probed",
+            Self::ResponseDropped => "response-dropped",
+            Self::CancelDropped => "cancel-dropped",
+            Self::ProgressDropped => "progress-dropped",
+            Self::AnswerDropped { .. } => "answer-dropped",
+            Self::LineSkipped { .. } => "line-skipped",
+            Self::MessageDropped { .. } => "message-dropped",
+            Self::ClientSilent => "client-silent",
+            Self::ReaderDropped => "reader-dropped",
+        }
+    }
+
+    /// What it is about.
+    pub fn class(self) -> AuditClass {
+        match self {
+            Self::Authenticated(_)
+            | Self::VerifierTried { .. }
+            | Self::VerifierFailed(_)
+            | Self::TokensReplaced
+            | Self::TokenEnded => AuditClass::Auth,
+            Self::Refused(refusal) if refusal.is_authentication() => AuditClass::Auth,
+            Self::Refused(_) => AuditClass::Refusal,
+            Self::SessionOpened | Self::SessionEnded(_) => AuditClass::Session,
+            Self::Probed { .. }
+            | Self::AnswerDropped { .. }
+            | Self::LineSkipped { .. }
+            | Self::MessageDropped { .. } => AuditClass::Server,
+            Self::ResponseDropped
+            | Self::CancelDropped
+            | Self::ProgressDropped
+            | Self::ClientSilent
+            | Self::ReaderDropped => AuditClass::Peer,
+        }
+    }
+
+    /// How it ended.
+    pub fn outcome(self) -> AuditOutcome {
+        let success = match self {
+            Self::Authenticated(_) | Self::TokensReplaced | Self::SessionOpened => true,
+            Self::VerifierTried { passed, .. } | Self::Probed { passed } => passed,
+            Self::SessionEnded(end) => end.is_orderly(),
+            _ => false,
+        };
+        if success {
+            AuditOutcome::Success
+        } else {
+            AuditOutcome::Failure
+        }
+    }
+
+    /// Why, where there is a reason beside the event itself.
+    pub fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::Refused(refusal) => Some(refusal.reason()),
+            Self::SessionEnded(end) => Some(end.reason()),
+            _ => None,
+        }
+    }
+
+    /// The verifier that it is about.
+    pub fn verifier(self) -> Option<VerifierKind> {
+        match self {
+            Self::Authenticated(verifier)
+            | Self::VerifierTried { verifier, .. }
+            | Self::VerifierFailed(verifier) => Some(verifier),
+            _ => None,
+        }
+    }
+
+    /// How many of its kind there were so far at one child, where they are counted.
+    pub fn count(self) -> Option<u64> {
+        match self {
+            Self::AnswerDropped { count }
+            | Self::LineSkipped { count }
+            | Self::MessageDropped { count } => Some(count),
+            _ => None,
+        }
+    }
+}
+
 /// Why a session is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionEnd {
@@ -77,6 +289,14 @@ pub enum SessionEnd {
 }
 
 impl SessionEnd {
+    /// Whether nothing went wrong.
+    fn is_orderly(self) -> bool {
+        matches!(
+            self,
+            Self::Deleted | Self::Expired | Self::MadeRoom | Self::ClientGone | Self::Draining
+        )
+    }
+
     /// The reason as a record carries it: kebab-case, stable.
     pub fn reason(self) -> &'static str {
         match self {

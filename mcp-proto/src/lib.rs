@@ -17,6 +17,7 @@
 //! with 2024-11-05.
 
 mod audit;
+pub mod auth;
 mod decimal;
 pub mod envelope;
 mod exchange;
@@ -33,7 +34,9 @@ mod time;
 mod upstream;
 mod version;
 
-pub use audit::{AuditEvent, AuditRecord, SessionEnd};
+pub use audit::{
+    AuditClass, AuditEvent, AuditOutcome, AuditRecord, Caller, SessionDigest, SessionEnd,
+};
 pub use exchange::{Exchange, ExchangeMail, ExchangeOutput};
 pub use gateway::{Gateway, GatewayMail, GatewayOutput, Standing};
 pub use head::{ContentType, Cors, Field, RequestHead, ResponseHead};

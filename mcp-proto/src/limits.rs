@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::auth::Rate;
+
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
@@ -32,12 +34,34 @@ pub struct Limits {
 
     /// Most sessions at once.
     pub sessions: usize,
+    /// Most sessions of one principal at once; of people only, not of static tokens or of nobody.
+    pub sessions_per_principal: usize,
     /// Time without a request, a call in flight or an open stream after which a session ends.
     pub session_ttl: Duration,
     /// Most calls in flight in one session; one more is 503.
     pub calls_per_session: usize,
     /// Most open GET streams in one session; one more is 503.
     pub streams_per_session: usize,
+
+    /// Most bytes of a bearer token; a longer one is no token.
+    pub token_bytes: usize,
+    /// Time that a verifier's verdict is good for, unless the token ends before.
+    pub verdict_time: Duration,
+    /// Most verdicts of each kind, good and bad, that are kept.
+    pub verdicts: usize,
+    /// Time that all verifiers together may take for one token.
+    pub verifier_time: Duration,
+    /// For each address: presented credentials that are not good, and calls to verifiers.
+    pub credential_rate: Rate,
+    /// For each address: requests without a credential, and for OAuth metadata.
+    pub probe_rate: Rate,
+    /// For each principal: requests to the MCP endpoint.
+    pub principal_rate: Option<Rate>,
+    /// For each address: requests to the MCP endpoint.
+    pub address_rate: Option<Rate>,
+    /// Most addresses, and principals, that each of these rates is kept for; those beyond share
+    /// one.
+    pub rate_entries: usize,
 
     /// Most bytes that wait for one reader; past it the stream closes, to be resumed. One message
     /// may be larger.
@@ -90,9 +114,19 @@ impl Default for Limits {
             connections: 1024,
             body_budget_bytes: 256 * MIB,
             sessions: 100,
+            sessions_per_principal: 64,
             session_ttl: Duration::from_secs(30 * 60),
             calls_per_session: 256,
             streams_per_session: 16,
+            token_bytes: 8 * KIB,
+            verdict_time: Duration::from_secs(60),
+            verdicts: 10_000,
+            verifier_time: Duration::from_secs(5),
+            credential_rate: Rate::per_minute(10),
+            probe_rate: Rate::per_minute(120),
+            principal_rate: None,
+            address_rate: None,
+            rate_entries: 65_536,
             stream_queue_bytes: MIB,
             replay_bytes: 2 * MIB,
             waiting_bytes: MIB,

@@ -1,5 +1,6 @@
 //! What the operator decided, as the machines need it.
 
+use crate::auth::AuthPolicy;
 use crate::limits::Limits;
 use crate::origin::{Host, Origin};
 
@@ -25,6 +26,8 @@ pub struct Policy {
     pub page: String,
     /// Whether one child is started at once, to see whether the wrapped server works.
     pub startup_probe: bool,
+    /// Who may come in.
+    pub auth: AuthPolicy,
     /// The bounds.
     pub limits: Limits,
 }
@@ -41,6 +44,7 @@ impl Default for Policy {
             allowed_origins: Vec::new(),
             page: String::new(),
             startup_probe: true,
+            auth: AuthPolicy::default(),
             limits: Limits::default(),
         }
     }

@@ -32,6 +32,28 @@ pub enum Refusal {
     HostNotAllowed,
     /// `Origin` is neither the gateway's own nor one that the operator named.
     OriginNotAllowed,
+    /// No bearer token.
+    CredentialsMissing,
+    /// `Authorization` is not a bearer token by its form.
+    CredentialsMalformed,
+    /// Every verifier that may see the token says that it is not good.
+    InvalidToken,
+    /// The token lacks a scope that the request needs.
+    InsufficientScope,
+    /// A verifier that could have said yes could not be asked.
+    VerifierUnavailable,
+    /// Too many credentials from this address were not good, or were new.
+    TooManyCredentials,
+    /// Too many requests from this address came without a credential.
+    TooManyProbes,
+    /// Too many requests from this address, or with this principal's tokens.
+    TooManyRequests,
+    /// Audit records cannot be kept, and the operator wants none to be missed.
+    AuditUnavailable,
+    /// This OAuth metadata is not published.
+    NotPublished,
+    /// The authorization server's metadata could not be fetched.
+    MetadataUnavailable,
     /// Nothing is at this path.
     NotFound,
     /// The path does not take this method.
@@ -68,6 +90,9 @@ pub enum Refusal {
     UnknownEventId,
     /// [`Limits::sessions`](crate::Limits::sessions) sessions are open and none is idle.
     TooManySessions,
+    /// [`Limits::sessions_per_principal`](crate::Limits::sessions_per_principal) sessions of this
+    /// principal are open and none is idle.
+    TooManyOwnSessions,
     /// [`Limits::calls_per_session`](crate::Limits::calls_per_session) calls are in flight.
     TooManyCalls,
     /// [`Limits::streams_per_session`](crate::Limits::streams_per_session) streams are open.
@@ -107,7 +132,7 @@ const NOT_FOUND_OR_TIMED_OUT: i32 = -32001;
 
 impl Refusal {
     /// Every refusal, for tests and documentation; of the bad messages, one of each code.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 49] = [
         Self::TargetTooLong,
         Self::HeadTooLarge,
         Self::AmbiguousLength,
@@ -117,6 +142,17 @@ impl Refusal {
         Self::RepeatedField,
         Self::HostNotAllowed,
         Self::OriginNotAllowed,
+        Self::CredentialsMissing,
+        Self::CredentialsMalformed,
+        Self::InvalidToken,
+        Self::InsufficientScope,
+        Self::VerifierUnavailable,
+        Self::TooManyCredentials,
+        Self::TooManyProbes,
+        Self::TooManyRequests,
+        Self::AuditUnavailable,
+        Self::NotPublished,
+        Self::MetadataUnavailable,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::NotAcceptable,
@@ -136,6 +172,7 @@ impl Refusal {
         Self::DuplicateId,
         Self::UnknownEventId,
         Self::TooManySessions,
+        Self::TooManyOwnSessions,
         Self::TooManyCalls,
         Self::TooManyStreams,
         Self::ChildNotReading,
@@ -202,6 +239,72 @@ impl Refusal {
                 INVALID_REQUEST,
                 "origin-not-allowed",
                 "This Origin may not call this server.",
+            ),
+            Self::CredentialsMissing => (
+                401,
+                SERVER_ERROR,
+                "credentials-missing",
+                "A bearer token is needed.",
+            ),
+            Self::CredentialsMalformed => (
+                401,
+                SERVER_ERROR,
+                "credentials-malformed",
+                "Authorization must be Bearer and one token.",
+            ),
+            Self::InvalidToken => (
+                401,
+                SERVER_ERROR,
+                "invalid-token",
+                "The token is not valid here, or not any more.",
+            ),
+            Self::InsufficientScope => (
+                403,
+                SERVER_ERROR,
+                "insufficient-scope",
+                "The token lacks a scope that this needs.",
+            ),
+            Self::VerifierUnavailable => (
+                503,
+                INTERNAL_ERROR,
+                "verifier-unavailable",
+                "The token cannot be verified now; try again later.",
+            ),
+            Self::TooManyCredentials => (
+                429,
+                SERVER_ERROR,
+                "too-many-credentials",
+                "Too many attempts; try again later.",
+            ),
+            Self::TooManyProbes => (
+                429,
+                SERVER_ERROR,
+                "too-many-probes",
+                "Too many requests without a token; try again later.",
+            ),
+            Self::TooManyRequests => (
+                429,
+                SERVER_ERROR,
+                "too-many-requests",
+                "Too many requests; try again later.",
+            ),
+            Self::AuditUnavailable => (
+                503,
+                INTERNAL_ERROR,
+                "audit-unavailable",
+                "The server cannot serve requests now; try again later.",
+            ),
+            Self::NotPublished => (
+                404,
+                INVALID_REQUEST,
+                "not-published",
+                "This server publishes no such OAuth metadata.",
+            ),
+            Self::MetadataUnavailable => (
+                503,
+                INTERNAL_ERROR,
+                "metadata-unavailable",
+                "The metadata cannot be had now; try again later.",
             ),
             Self::NotFound => (
                 404,
@@ -319,6 +422,12 @@ impl Refusal {
                 "too-many-sessions",
                 "The server has no room for a further session; try again later.",
             ),
+            Self::TooManyOwnSessions => (
+                503,
+                INTERNAL_ERROR,
+                "too-many-own-sessions",
+                "You have too many sessions; end one, or try again later.",
+            ),
             Self::TooManyCalls => (
                 503,
                 INTERNAL_ERROR,
@@ -403,9 +512,24 @@ impl Refusal {
         self.entry().message
     }
 
-    /// Seconds after which to try again, for those that pass by themselves.
+    /// Seconds after which to try again, for those that pass by themselves. Of those with status
+    /// 429, each says for itself.
     pub fn retry_after(self) -> Option<u32> {
         (self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1)
+    }
+
+    /// Whether it is about who the caller is, or what the caller may do.
+    pub fn is_authentication(self) -> bool {
+        matches!(
+            self,
+            Self::CredentialsMissing
+                | Self::CredentialsMalformed
+                | Self::InvalidToken
+                | Self::InsufficientScope
+                | Self::VerifierUnavailable
+                | Self::TooManyCredentials
+                | Self::TooManyProbes
+        )
     }
 
     /// Whether nothing that follows on the connection may be taken for a request.

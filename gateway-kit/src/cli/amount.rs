@@ -1,5 +1,6 @@
 //! Sizes, counts and times as people type them, and back into text that reads the same.
 
+use mcp_proto::auth::{ParseRateError, Rate};
 use std::time::Duration;
 
 const KIB: usize = 1024;
@@ -115,6 +116,48 @@ impl TimeOrOff {
 
     pub(crate) fn show(time: &Option<Duration>) -> String {
         time.as_ref().map_or_else(|| "off".to_owned(), Time::show)
+    }
+}
+
+/// How often something may happen: `10/m`.
+pub(crate) struct PerTime;
+
+impl PerTime {
+    pub(crate) const VALUE: &str = "RATE";
+
+    pub(crate) fn read(text: &str, _zero: Zero) -> Result<Rate, String> {
+        let rate: Rate = text
+            .parse()
+            .map_err(|why: ParseRateError| why.to_string())?;
+        if rate.count.get() as usize > MOST_COUNT {
+            return Err(format!("is too often; {MOST_COUNT} is the most"));
+        }
+        Ok(rate)
+    }
+
+    pub(crate) fn show(rate: &Rate) -> String {
+        rate.to_string()
+    }
+}
+
+/// How often something may happen, or `off`.
+pub(crate) struct PerTimeOrOff;
+
+impl PerTimeOrOff {
+    pub(crate) const VALUE: &str = "RATE|off";
+
+    pub(crate) fn read(text: &str, zero: Zero) -> Result<Option<Rate>, String> {
+        if text == "off" {
+            return Ok(None);
+        }
+        PerTime::read(text, zero)
+            .map(Some)
+            .map_err(|why| format!("{why}, or off"))
+    }
+
+    pub(crate) fn show(rate: &Option<Rate>) -> String {
+        rate.as_ref()
+            .map_or_else(|| "off".to_owned(), PerTime::show)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The limits as options: one line each, from which the option, the variable, the key of the file,
 //! the help and `--check-config` all come.
 
-use super::amount::{Bytes, Count, Time, TimeOrOff, Zero};
+use super::amount::{Bytes, Count, PerTime, PerTimeOrOff, Time, TimeOrOff, Zero};
 use super::options::{Shape, Spec};
 use mcp_proto::Limits;
 
@@ -54,9 +54,20 @@ limits! {
     body_budget_bytes Bytes zero Refused, "Most bytes of request bodies held at once, over all connections (503)";
 
     sessions Count zero Refused, "Most sessions, and so children, at once (503)";
+    sessions_per_principal Count zero Refused, "Most sessions of one principal at once, static tokens excepted (503)";
     session_ttl Time zero Refused, "Idle time after which a session and its child end";
     calls_per_session Count zero Refused, "Most calls in flight in one session (503)";
     streams_per_session Count zero Refused, "Most open GET streams in one session (503)";
+
+    token_bytes Bytes zero Refused, "Most bytes of a bearer token (401)";
+    verdict_time Time zero Refused, "Time that a verifier's verdict on a token is good for";
+    verdicts Count zero Refused, "Most verdicts that are kept, of the good and of the bad each";
+    verifier_time Time zero Refused, "Time that all verifiers together may take for one token (503)";
+    credential_rate PerTime zero Refused, "For each address: tokens that are not good, and calls to verifiers (429)";
+    probe_rate PerTime zero Refused, "For each address: requests without a token, and for OAuth metadata (429)";
+    principal_rate PerTimeOrOff zero Refused, "For each principal: requests to the MCP endpoint (429)";
+    address_rate PerTimeOrOff zero Refused, "For each address: requests to the MCP endpoint (429)";
+    rate_entries Count zero Refused, "Most addresses that a rate is kept for; those beyond share one";
 
     stream_queue_bytes Bytes zero Refused, "Most bytes that wait for one slow reader before its stream closes";
     replay_bytes Bytes zero Allowed, "Most bytes of sent events kept per session for Last-Event-ID";

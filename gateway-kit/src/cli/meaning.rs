@@ -7,7 +7,9 @@ use super::options::*;
 use super::reading::{Reading, text, wrong};
 use super::typed::{Source, Typed};
 use super::value::{self, Variable};
-use crate::settings::{ChildCommand, LogFormat, LogSettings, Settings, default_workers, url};
+use crate::settings::{
+    AuditSink, ChildCommand, LogFormat, LogSettings, Settings, StartupCheck, default_workers, url,
+};
 use mcp_proto::{Limits, Policy};
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -127,6 +129,9 @@ impl Meaning {
             listen: self.listen,
             child,
             log: self.log,
+            audit: AuditSink::default(),
+            token_file: None,
+            startup_check: StartupCheck::default(),
             workers: self.workers,
             guard: self.guard,
             public_url: self.public_url,

@@ -567,9 +567,8 @@ impl Exchange {
 
     fn audit(&mut self, event: AuditEvent) {
         self.outputs.push_back(ExchangeOutput::Audit(AuditRecord {
-            event,
             exchange: Some(self.id),
-            upstream: None,
+            ..AuditRecord::new(event)
         }));
     }
 }

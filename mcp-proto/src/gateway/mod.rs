@@ -613,9 +613,8 @@ impl Gateway {
         };
         if child.session.take().is_some() {
             self.outputs.push_back(GatewayOutput::Audit(AuditRecord {
-                event: AuditEvent::SessionEnded(end),
-                exchange: None,
                 upstream: Some(upstream),
+                ..AuditRecord::new(AuditEvent::SessionEnded(end))
             }));
         }
         self.outputs.push_back(GatewayOutput::ToUpstream {
@@ -700,9 +699,8 @@ impl Gateway {
 
     fn audit(&mut self, event: AuditEvent, upstream: UpstreamId) {
         self.outputs.push_back(GatewayOutput::Audit(AuditRecord {
-            event,
-            exchange: None,
             upstream: Some(upstream),
+            ..AuditRecord::new(event)
         }));
     }
 }

@@ -544,9 +544,9 @@ impl Upstream {
 
     fn audit(&mut self, event: AuditEvent, exchange: Option<ExchangeId>) {
         self.outputs.push_back(UpstreamOutput::Audit(AuditRecord {
-            event,
             exchange,
             upstream: Some(self.id),
+            ..AuditRecord::new(event)
         }));
     }
 }
