@@ -1,0 +1,282 @@
+//! The queue in front of the trail, and the thread behind it.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::mem;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use mcp_proto::AuditRecord;
+use tracing::{error, warn};
+
+use super::sink::{Sink, Tail};
+use super::trail::{Entry, Trail};
+use crate::settings::AuditSink;
+
+/// Records that wait for the sink. Past them records are lost, and counted: a reader that stands
+/// still must not have the gateway stand still.
+const WAITING_RECORDS: usize = 4096;
+
+/// How long a sink that failed is left alone while there is nothing to write.
+const RETRY_TIME: Duration = Duration::from_secs(1);
+
+/// How long the end waits for the sink.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
+
+/// The audit trail, from its start to its end. Dropping it ends it, as [`AuditLog::close`] does.
+#[must_use = "the trail ends when this is dropped"]
+pub struct AuditLog {
+    /// `None` where nothing is kept.
+    shared: Option<Arc<Shared>>,
+}
+
+/// Where records are handed over. Clones are cheap, and hand over to the same trail.
+#[derive(Clone)]
+pub struct AuditWriter {
+    shared: Option<Arc<Shared>>,
+}
+
+/// What the writers and the thread have in common.
+struct Shared {
+    queue: Mutex<Queue>,
+    /// The queue is not what it was.
+    changed: Condvar,
+    /// What the owner was told last: whether the sink works.
+    told: Mutex<bool>,
+    on_state: Box<dyn Fn(bool) + Send + Sync>,
+}
+
+struct Queue {
+    /// At most `WAITING_RECORDS` records, and as many orders to reopen as were given between them.
+    items: VecDeque<Item>,
+    /// How many records were lost after the last of `items`, since there was no room for them.
+    lost: u64,
+    /// Why records cannot be kept, if they cannot.
+    trouble: Option<Box<str>>,
+    closing: bool,
+    /// The thread has ended.
+    ended: bool,
+}
+
+enum Item {
+    Record(SystemTime, AuditRecord),
+    Reopen,
+}
+
+impl AuditLog {
+    /// Opens the sink and starts the thread that writes to it. `instance` is what the ids of
+    /// requests begin with, so that those of two runs are told apart.
+    ///
+    /// `on_state` is called with `false` when records cannot be kept, and with `true` when they can
+    /// again; by whichever thread finds out. It must return at once and must not panic.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be opened, or another process has it.
+    pub fn start(
+        sink: &AuditSink,
+        instance: &str,
+        on_state: impl Fn(bool) + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let (sink, tail) = match sink {
+            AuditSink::Off => return Ok(Self { shared: None }),
+            AuditSink::Stdout => (Sink::stdout()?, Tail::Empty),
+            AuditSink::File(path) => Sink::file(path)?,
+        };
+        Self::spawn(Trail::new(sink, tail, instance), on_state)
+    }
+
+    /// Writes the trail to an embedder's own `output`, where it begins anew. `output` may block and
+    /// may fail; see [`AuditLog::start`] for the rest.
+    ///
+    /// # Errors
+    ///
+    /// If the thread cannot be started.
+    pub fn to_output(
+        output: impl Write + Send + 'static,
+        instance: &str,
+        on_state: impl Fn(bool) + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let sink = Sink::Stream(Box::new(output));
+        Self::spawn(Trail::new(sink, Tail::Empty, instance), on_state)
+    }
+
+    fn spawn(trail: Trail, on_state: impl Fn(bool) + Send + Sync + 'static) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            queue: Mutex::new(Queue {
+                items: VecDeque::new(),
+                lost: 0,
+                trouble: None,
+                closing: false,
+                ended: false,
+            }),
+            changed: Condvar::new(),
+            told: Mutex::new(true),
+            on_state: Box::new(on_state),
+        });
+        let behind = Arc::clone(&shared);
+        thread::Builder::new()
+            .name("audit".to_owned())
+            .spawn(move || behind.run(trail))?;
+        Ok(Self {
+            shared: Some(shared),
+        })
+    }
+
+    /// A writer to this trail.
+    pub fn writer(&self) -> AuditWriter {
+        AuditWriter {
+            shared: self.shared.clone(),
+        }
+    }
+
+    /// Opens the file anew, for whoever rotates it: what was handed over before goes to the old
+    /// one, and the chain goes on in the new one. If that fails, the old one is kept and the log
+    /// says why.
+    pub fn reopen(&self) {
+        if let Some(shared) = &self.shared {
+            let mut queue = shared.queue();
+            // One order after another is the same order.
+            if !matches!(queue.items.back(), Some(Item::Reopen)) {
+                queue.items.push_back(Item::Reopen);
+                shared.changed.notify_all();
+            }
+        }
+    }
+
+    /// Ends the trail: what was handed over is written, as far as the sink takes it within a
+    /// second. What writers hand over from then on goes nowhere.
+    pub fn close(self) {}
+}
+
+impl Drop for AuditLog {
+    fn drop(&mut self) {
+        let Some(shared) = self.shared.take() else {
+            return;
+        };
+        let mut queue = shared.queue();
+        queue.closing = true;
+        shared.changed.notify_all();
+        let (queue, timeout) = shared
+            .changed
+            .wait_timeout_while(queue, CLOSE_TIME, |queue| !queue.ended)
+            .unwrap_or_else(PoisonError::into_inner);
+        if timeout.timed_out() {
+            let waiting = queue.items.len();
+            error!(waiting, "the audit sink takes nothing; what waits is lost");
+        }
+    }
+}
+
+impl AuditWriter {
+    /// Hands over a record, which happened now. Never blocks: where there is no room, the record is
+    /// lost, and counted.
+    pub fn write(&self, record: AuditRecord) {
+        let Some(shared) = &self.shared else {
+            return;
+        };
+        let time = SystemTime::now();
+        let mut queue = shared.queue();
+        if queue.closing {
+            return;
+        }
+        if queue.items.len() >= WAITING_RECORDS {
+            queue.lost += 1;
+            let trouble = || "the sink takes less than there is to write".into();
+            queue.trouble.get_or_insert_with(trouble);
+            drop(queue);
+            shared.tell();
+        } else {
+            queue.items.push_back(Item::Record(time, record));
+            drop(queue);
+        }
+        shared.changed.notify_all();
+    }
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what comes, to the end.
+    fn run(&self, mut trail: Trail) {
+        let mut outcome = trail.write([]);
+        loop {
+            self.note(&outcome);
+            let Some((items, lost)) = self.next(outcome.is_err()) else {
+                break;
+            };
+            outcome = write(&mut trail, items, lost);
+        }
+        if trail.lost() > 0 {
+            let records = trail.lost();
+            error!(records, "audit records are lost");
+        }
+        // The file's lock with it: whoever waits for the end may open the file again.
+        drop(trail);
+        self.queue().ended = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits for something to write, or to try again; `None` at the end.
+    fn next(&self, failed: bool) -> Option<(VecDeque<Item>, u64)> {
+        let idle = |queue: &mut Queue| queue.items.is_empty() && queue.lost == 0 && !queue.closing;
+        let queue = self.queue();
+        let mut queue = if failed {
+            let waited = self.changed.wait_timeout_while(queue, RETRY_TIME, idle);
+            waited.unwrap_or_else(PoisonError::into_inner).0
+        } else {
+            let waited = self.changed.wait_while(queue, idle);
+            waited.unwrap_or_else(PoisonError::into_inner)
+        };
+        let ended = queue.closing && queue.items.is_empty() && queue.lost == 0;
+        (!ended).then(|| (mem::take(&mut queue.items), mem::take(&mut queue.lost)))
+    }
+
+    /// Takes note of how the last write went.
+    fn note(&self, outcome: &io::Result<()>) {
+        let mut queue = self.queue();
+        match outcome {
+            Err(error) => queue.trouble = Some(error.to_string().into()),
+            Ok(()) if queue.lost == 0 => queue.trouble = None,
+            // The trail does not tell yet what was lost meanwhile.
+            Ok(()) => {}
+        }
+        drop(queue);
+        self.tell();
+    }
+
+    /// Tells the owner and the log what has become of the sink, once. Two threads may have found
+    /// out different things: what is told last is what holds.
+    fn tell(&self) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let trouble = self.queue().trouble.clone();
+        if *told != trouble.is_none() {
+            *told = trouble.is_none();
+            match trouble {
+                Some(why) => error!(%why, "audit records cannot be kept"),
+                None => warn!("audit records are kept again; the trail says how many were lost"),
+            }
+            (self.on_state)(*told);
+        }
+    }
+}
+
+/// Writes `items`, and that `lost` more would have followed.
+fn write(trail: &mut Trail, items: VecDeque<Item>, lost: u64) -> io::Result<()> {
+    let mut entries = Vec::with_capacity(items.len() + 1);
+    for item in items {
+        match item {
+            Item::Record(time, record) => entries.push(Entry::Record(time, record)),
+            Item::Reopen => {
+                // Where it fails, what is owed may find its place in the new file.
+                let _ = trail.write(mem::take(&mut entries));
+                trail.reopen();
+            }
+        }
+    }
+    entries.extend((lost > 0).then_some(Entry::Lost(lost)));
+    trail.write(entries)
+}
