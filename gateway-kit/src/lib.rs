@@ -8,6 +8,7 @@
 //! | [`audit`] | the audit trail: one line of JSON a record, chained by hashes, and its verification |
 //! | [`print_config`] | the configuration that each client needs to reach the gateway |
 //! | [`page`] | what a person sees who opens the gateway in a browser |
+//! | [`signature`] | signatures of JWTs |
 //! | [`demo`] | a small stdio MCP server to try the gateway with |
 //! | [`descriptors`] | what the gateway inherits and its children must not |
 //! | [`guard`] | the small process that leaves no child behind when the gateway is killed |
@@ -29,5 +30,6 @@ pub mod logging;
 pub mod page;
 pub mod print_config;
 pub mod settings;
+pub mod signature;
 
 pub use settings::{AuditSink, ChildCommand, LogFormat, LogSettings, Settings, StartupCheck};
