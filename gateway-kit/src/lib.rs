@@ -8,6 +8,7 @@
 //! | [`audit`] | the audit trail: one line of JSON a record, chained by hashes, and its verification |
 //! | [`print_config`] | the configuration that each client needs to reach the gateway |
 //! | [`page`] | what a person sees who opens the gateway in a browser |
+//! | [`fetch`] | the HTTP client, which asks no address that it may not |
 //! | [`signature`] | signatures of JWTs |
 //! | [`demo`] | a small stdio MCP server to try the gateway with |
 //! | [`descriptors`] | what the gateway inherits and its children must not |
@@ -24,6 +25,7 @@ pub mod cli;
 pub mod demo;
 #[cfg(unix)]
 pub mod descriptors;
+pub mod fetch;
 #[cfg(unix)]
 pub mod guard;
 pub mod logging;
