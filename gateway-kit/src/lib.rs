@@ -8,6 +8,7 @@
 //! | [`audit`] | the audit trail: one line of JSON a record, chained by hashes, and its verification |
 //! | [`print_config`] | the configuration that each client needs to reach the gateway |
 //! | [`page`] | what a person sees who opens the gateway in a browser |
+//! | [`outside`] | performs what the core asks for: fetches and checked signatures |
 //! | [`fetch`] | the HTTP client, which asks no address that it may not |
 //! | [`signature`] | signatures of JWTs |
 //! | [`demo`] | a small stdio MCP server to try the gateway with |
@@ -29,7 +30,9 @@ pub mod fetch;
 #[cfg(unix)]
 pub mod guard;
 pub mod logging;
+pub mod outside;
 pub mod page;
+mod pool;
 pub mod print_config;
 pub mod settings;
 pub mod signature;
