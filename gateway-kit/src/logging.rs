@@ -118,9 +118,12 @@ fn push_escaped(text: &mut String, part: Result<char, u8>) {
     };
 }
 
-/// Whether some reader of the log would break the line here, or show it in another order.
-fn misleads(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+/// Whether some reader would break the line here, show it in another order, or show nothing.
+pub(crate) fn misleads(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// Splits a child's stderr into lines for the log, each escaped and at most [`LINE_BYTES`] long.

@@ -391,11 +391,11 @@ fn restarts_and_rotation_continue_one_chain() {
     let log = file_log(&path);
     hand_over(&log, &path, &["three"]);
     // Nothing was rotated.
-    log.reopen();
+    log.writer().reopen();
     hand_over(&log, &path, &["four"]);
     fs::rename(&path, &old).unwrap();
     log.writer().write(plain("five"));
-    log.reopen();
+    log.writer().reopen();
     hand_over(&log, &path, &["six"]);
     log.close();
     run(&path, &["seven"]);
@@ -454,7 +454,7 @@ fn a_file_that_cannot_be_opened_anew_is_kept() {
     hand_over(&log, &path, &["one"]);
     fs::rename(&path, &old).unwrap();
     fs::create_dir(&path).unwrap();
-    log.reopen();
+    log.writer().reopen();
     hand_over(&log, &old, &["two"]);
     log.close();
     assert_eq!(check(&fs::read(&old).unwrap()).unwrap().records, 3);
@@ -477,7 +477,7 @@ fn a_file_with_other_lines_is_continued_by_a_chain_that_begins_anew() {
             hand_over(&log, &path, &["elsewhere"]);
             fs::remove_file(&path).unwrap();
             fs::write(&path, &text).unwrap();
-            log.reopen();
+            log.writer().reopen();
             hand_over(&log, &path, &["one"]);
         } else {
             fs::write(&path, &text).unwrap();
@@ -519,7 +519,7 @@ fn a_full_disk_is_left_for_another() {
     log.writer().write(plain("lost"));
     wait_until("the owner is told", || !states.all().is_empty());
     fs::remove_file(&path).unwrap();
-    log.reopen();
+    log.writer().reopen();
     hand_over(&log, &path, &["kept"]);
     log.close();
     assert_eq!(states.all(), [false, true]);
@@ -613,7 +613,7 @@ fn a_trail_that_is_off_keeps_nothing() {
     let log = AuditLog::start(&AuditSink::Off, "a", |_| panic!("there is nothing to tell"));
     let log = log.unwrap();
     log.writer().write(plain("nowhere"));
-    log.reopen();
+    log.writer().reopen();
     log.close();
 }
 

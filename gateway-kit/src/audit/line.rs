@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use mcp_proto::AuditRecord;
 
 use super::chain::{BEGINS, CLASS, Chain, LOST, TORN};
+use crate::logging::misleads;
 
 /// The last moment that RFC 3339 can write: the end of the year 9999.
 const LAST_SECOND: Duration = Duration::from_secs(253_402_300_799);
@@ -142,14 +143,6 @@ fn push_json(line: &mut String, text: &str) {
             line.push(c);
         }
     }
-}
-
-/// Whether some reader would break the line here, show it in another order, or show nothing.
-fn misleads(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{180b}'..='\u{180f}'
-        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]

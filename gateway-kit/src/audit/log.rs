@@ -131,20 +131,6 @@ impl AuditLog {
         }
     }
 
-    /// Opens the file anew, for whoever rotates it: what was handed over before goes to the old
-    /// one, and the chain goes on in the new one. If that fails, the old one is kept and the log
-    /// says why.
-    pub fn reopen(&self) {
-        if let Some(shared) = &self.shared {
-            let mut queue = shared.queue();
-            // One order after another is the same order.
-            if !matches!(queue.items.back(), Some(Item::Reopen)) {
-                queue.items.push_back(Item::Reopen);
-                shared.changed.notify_all();
-            }
-        }
-    }
-
     /// Ends the trail: what was handed over is written, as far as the sink takes it within a
     /// second. What writers hand over from then on goes nowhere.
     pub fn close(self) {}
@@ -170,6 +156,20 @@ impl Drop for AuditLog {
 }
 
 impl AuditWriter {
+    /// Opens the file anew, for whoever rotates it: what was handed over before goes to the old
+    /// one, and the chain goes on in the new one. If that fails, the old one is kept and the log
+    /// says why.
+    pub fn reopen(&self) {
+        if let Some(shared) = &self.shared {
+            let mut queue = shared.queue();
+            // One order after another is the same order.
+            if !matches!(queue.items.back(), Some(Item::Reopen)) {
+                queue.items.push_back(Item::Reopen);
+                shared.changed.notify_all();
+            }
+        }
+    }
+
     /// Hands over a record, which happened now. Never blocks: where there is no room, the record is
     /// lost, and counted.
     pub fn write(&self, record: AuditRecord) {

@@ -7,7 +7,7 @@
 //! once, show that.
 //!
 //! Where nothing precedes, a record `chain-begins` has 64 zeros for its `prev`. A file is continued
-//! over restarts and [`AuditLog::reopen`]; stdout begins anew each time. The chain cannot tell a
+//! over restarts and [`AuditWriter::reopen`]; stdout begins anew each time. The chain cannot tell a
 //! restart from someone who cut off the end and began anew, nor does anything vouch for the last
 //! line.
 //!

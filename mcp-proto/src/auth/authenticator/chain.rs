@@ -1,0 +1,654 @@
+//! One token, from verifier to verifier.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use form_urlencoded::Serializer;
+use http::{HeaderValue, Method};
+
+use super::{
+    Answer, AuthOutput, Authenticator, Credentials, Denial, Purpose, network, unix_seconds,
+};
+use crate::audit::{AuditEvent, AuditRecord};
+use crate::auth::jwt::{Form, Jwt, Rejection};
+use crate::auth::token::TokenDigest;
+use crate::auth::{
+    Audience, FetchFailure, FetchId, FetchRequest, Fetched, HttpVerifier, Identity,
+    IntrospectionVerifier, JwtVerifier, SignatureCheck, SignatureFailure, SignatureId, Token,
+    Verdict, VerificationId, Verifier, VerifierKind, judgement,
+};
+use crate::id::ExchangeId;
+use crate::refusal::Refusal;
+use crate::time::{Instant, Now};
+
+/// Most bytes of what another server says of a token.
+const ANSWER_BYTES: usize = 64 * 1024;
+
+/// Someone who waits for a verdict.
+pub(super) struct Waiter {
+    pub(super) exchange: ExchangeId,
+    pub(super) address: IpAddr,
+    /// Whether the address was charged for it.
+    pub(super) charged: bool,
+}
+
+/// One token that is being verified.
+pub(super) struct Verification {
+    token: Token,
+    form: Form,
+    /// The place in the chain of the verifier that is asked.
+    place: usize,
+    wait: Wait,
+    /// Whether what the verifier lacked was fetched for it already.
+    fetched: bool,
+    /// Whether anyone else was asked.
+    called: bool,
+    /// Whether one that could have said yes was not there.
+    unavailable: bool,
+    /// Whether the token could still become good.
+    undecided: bool,
+    /// The address that was charged for it.
+    charged: Option<IpAddr>,
+    waiters: Vec<Waiter>,
+    deadline: Instant,
+}
+
+/// What a verification waits for.
+enum Wait {
+    Nothing,
+    Metadata,
+    Keys,
+    Fetch(FetchId),
+    Signature(SignatureId, Box<Identity>),
+    Opinion(VerificationId),
+}
+
+impl Verification {
+    pub(super) fn forget(&mut self, exchange: ExchangeId) {
+        self.waiters.retain(|waiter| waiter.exchange != exchange);
+    }
+
+    fn jwt(&self) -> Option<&Jwt> {
+        match &self.form {
+            Form::Jwt(jwt) => Some(jwt),
+            Form::Opaque | Form::Broken => None,
+        }
+    }
+}
+
+// What comes in.
+impl Authenticator {
+    /// Adds an exchange to those who wait for a token that is being verified.
+    pub(super) fn join(
+        &mut self,
+        exchange: ExchangeId,
+        digest: TokenDigest,
+        address: IpAddr,
+    ) -> bool {
+        let Some(verification) = self.verifications.get_mut(&digest) else {
+            return false;
+        };
+        verification.waiters.push(Waiter {
+            exchange,
+            address,
+            charged: false,
+        });
+        self.waiting.insert(exchange, digest);
+        true
+    }
+
+    /// Begins to verify a token.
+    pub(super) fn verify(
+        &mut self,
+        digest: TokenDigest,
+        token: Token,
+        waiter: Waiter,
+        now: Now,
+    ) -> Answer {
+        let exchange = waiter.exchange;
+        let deadline = now.monotonic + self.verifier_time;
+        self.waiting.insert(exchange, digest);
+        self.deadlines.insert((deadline, digest));
+        self.verifications.insert(
+            digest,
+            Verification {
+                form: Form::of(&token),
+                token,
+                place: 0,
+                wait: Wait::Nothing,
+                fetched: false,
+                called: false,
+                unavailable: false,
+                undecided: false,
+                charged: waiter.charged.then_some(waiter.address),
+                waiters: vec![waiter],
+                deadline,
+            },
+        );
+        let before = self.outputs.len();
+        self.go_on(digest, now);
+        // A verdict that needed nobody is no output but the answer.
+        let own = |output: &AuthOutput| matches!(output, AuthOutput::Decided { exchange: whose, .. } if *whose == exchange);
+        let position = self.outputs.iter().skip(before).position(own);
+        match position.and_then(|position| self.outputs.remove(before + position)) {
+            Some(AuthOutput::Decided { answer, .. }) => Answer::Decided(answer),
+            _ => Answer::Later,
+        }
+    }
+
+    /// Takes the answer to a fetch.
+    pub(crate) fn handle_fetched(
+        &mut self,
+        id: FetchId,
+        result: Result<Fetched, FetchFailure>,
+        now: Now,
+    ) {
+        match self.fetches.remove(&id) {
+            Some(Purpose::Token(digest)) => self.handle_opinion_fetched(id, digest, result, now),
+            Some(Purpose::Trial(place)) => self.handle_trial(place, result, now),
+            Some(Purpose::Metadata(candidate)) => {
+                self.handle_metadata(candidate, result, now);
+            }
+            Some(Purpose::Keys) => self.handle_keys(result, now),
+            None => {}
+        }
+    }
+
+    fn handle_opinion_fetched(
+        &mut self,
+        id: FetchId,
+        digest: TokenDigest,
+        result: Result<Fetched, FetchFailure>,
+        now: Now,
+    ) {
+        let Some(verification) = self.verifications.get(&digest) else {
+            return;
+        };
+        if !matches!(verification.wait, Wait::Fetch(awaited) if awaited == id) {
+            return;
+        }
+        let verifier = &self.policy.verifiers[verification.place];
+        let (verdict, problem) = match result {
+            Ok(fetched) => {
+                let verdict = self.judge_answer(verifier, &fetched, digest, now);
+                (verdict, format!("answered with {}", fetched.status))
+            }
+            Err(failure) => (Verdict::Unavailable, failure.to_string()),
+        };
+        if verdict == Verdict::Unavailable {
+            let kind = verifier.kind().as_str();
+            self.warn(format!(
+                "{kind}: a token could not be verified: the server {problem}"
+            ));
+        }
+        self.handle_verdict_at(digest, verdict, now);
+    }
+
+    /// Takes what was found of a signature.
+    pub(crate) fn handle_signature(
+        &mut self,
+        id: SignatureId,
+        result: Result<bool, SignatureFailure>,
+        now: Now,
+    ) {
+        let Some(digest) = self.signatures.remove(&id) else {
+            return;
+        };
+        let Some(verification) = self.verifications.get_mut(&digest) else {
+            return;
+        };
+        let verdict = match (
+            std::mem::replace(&mut verification.wait, Wait::Nothing),
+            result,
+        ) {
+            (Wait::Signature(awaited, identity), Ok(true)) if awaited == id => {
+                Verdict::Allowed(*identity)
+            }
+            (Wait::Signature(..), Ok(false)) => Verdict::Denied,
+            (Wait::Signature(..), Err(failure)) => {
+                self.warn(format!(
+                    "jwt: a key of the issuer's cannot be used: {failure}"
+                ));
+                Verdict::Unavailable
+            }
+            (wait, _) => {
+                verification.wait = wait;
+                return;
+            }
+        };
+        self.handle_verdict_at(digest, verdict, now);
+    }
+
+    /// Takes an embedder's verdict.
+    pub(crate) fn handle_verdict(&mut self, id: VerificationId, verdict: Verdict, now: Now) {
+        if let Some(digest) = self.opinions.remove(&id)
+            && let Some(verification) = self.verifications.get(&digest)
+            && matches!(verification.wait, Wait::Opinion(awaited) if awaited == id)
+        {
+            self.handle_verdict_at(digest, verdict, now);
+        }
+    }
+
+    /// Goes on with those who waited for the metadata.
+    pub(super) fn metadata_ended(&mut self, now: Now) {
+        self.wake(|wait| matches!(wait, Wait::Metadata), now);
+    }
+
+    /// Goes on with those who waited for keys.
+    pub(super) fn keys_ended(&mut self, now: Now) {
+        self.wake(|wait| matches!(wait, Wait::Keys), now);
+    }
+
+    fn wake(&mut self, waits: impl Fn(&Wait) -> bool, now: Now) {
+        let waiting = self
+            .verifications
+            .iter_mut()
+            .filter(|(_, it)| waits(&it.wait));
+        let mut woken = Vec::new();
+        for (&digest, verification) in waiting {
+            verification.wait = Wait::Nothing;
+            woken.push(digest);
+        }
+        for digest in woken {
+            self.go_on(digest, now);
+        }
+    }
+
+    /// Ends a verification that takes too long.
+    pub(super) fn give_up(&mut self, digest: TokenDigest, now: Now) {
+        let Some(verification) = self.verifications.get(&digest) else {
+            return;
+        };
+        let kind = self.policy.verifiers[verification.place].kind();
+        self.warn(format!(
+            "{}: a token could not be verified in time",
+            kind.as_str()
+        ));
+        self.failed(kind);
+        self.end(digest, Err(Refusal::VerifierUnavailable), now);
+    }
+}
+
+// How it goes on.
+impl Authenticator {
+    /// The verifier that is asked has said its word.
+    fn handle_verdict_at(&mut self, digest: TokenDigest, verdict: Verdict, now: Now) {
+        let Some(verification) = self.verifications.get_mut(&digest) else {
+            return;
+        };
+        verification.wait = Wait::Nothing;
+        let kind = self.policy.verifiers[verification.place].kind();
+        match verdict {
+            Verdict::Allowed(identity) => {
+                return self.end(digest, Ok((identity, kind)), now);
+            }
+            Verdict::Denied => {}
+            Verdict::Unavailable => {
+                verification.unavailable = true;
+                self.failed(kind);
+            }
+        }
+        if let Some(verification) = self.verifications.get_mut(&digest) {
+            verification.place += 1;
+            verification.fetched = false;
+        }
+        self.go_on(digest, now);
+    }
+
+    /// Asks the verifier whose turn it is, and those after it, until one makes the token wait.
+    fn go_on(&mut self, digest: TokenDigest, now: Now) {
+        // It is out of the table while it is asked about, so that all else can be changed.
+        let Some(mut verification) = self.verifications.remove(&digest) else {
+            return;
+        };
+        while let Some(verifier) = self.policy.verifiers.get(verification.place) {
+            let verifier = verifier.clone();
+            match self.ask(&verifier, digest, &mut verification, now) {
+                None => {
+                    self.verifications.insert(digest, verification);
+                    return;
+                }
+                Some(Verdict::Allowed(identity)) => {
+                    self.verifications.insert(digest, verification);
+                    return self.end(digest, Ok((identity, verifier.kind())), now);
+                }
+                Some(Verdict::Denied) => {}
+                Some(Verdict::Unavailable) => {
+                    verification.unavailable = true;
+                    self.failed(verifier.kind());
+                }
+            }
+            verification.place += 1;
+            verification.fetched = false;
+        }
+        let refusal = if verification.unavailable {
+            Refusal::VerifierUnavailable
+        } else {
+            Refusal::InvalidToken
+        };
+        self.verifications.insert(digest, verification);
+        self.end(digest, Err(refusal), now);
+    }
+
+    /// Asks one verifier. `None`: its word comes later.
+    fn ask(
+        &mut self,
+        verifier: &Verifier,
+        digest: TokenDigest,
+        verification: &mut Verification,
+        now: Now,
+    ) -> Option<Verdict> {
+        if !self.may_see(verifier, verification) {
+            return Some(Verdict::Denied);
+        }
+        match verifier {
+            // Compared before anyone was asked.
+            Verifier::Static(_) => Some(Verdict::Denied),
+            Verifier::Http(verifier) => {
+                let token = verification.token.clone();
+                let purpose = Purpose::Token(digest);
+                let id = self.fetch_opinion(verifier, &token, purpose);
+                verification.called = true;
+                verification.wait = Wait::Fetch(id);
+                None
+            }
+            Verifier::Introspection(verifier) => {
+                let Some(url) = self.introspection_url(verifier, now) else {
+                    if self.metadata.is_fetching() && !verification.fetched {
+                        verification.fetched = true;
+                        verification.wait = Wait::Metadata;
+                        return None;
+                    }
+                    return Some(Verdict::Unavailable);
+                };
+                let token = verification.token.clone();
+                let purpose = Purpose::Token(digest);
+                let id = self.fetch_introspection(verifier, url, &token, purpose);
+                verification.called = true;
+                verification.wait = Wait::Fetch(id);
+                None
+            }
+            Verifier::Jwt(verifier) => self.ask_signature(verifier, digest, verification, now),
+            Verifier::Custom => {
+                self.next_id += 1;
+                let id = VerificationId(self.next_id);
+                self.opinions.insert(id, digest);
+                self.outputs.push_back(AuthOutput::VerifyToken {
+                    verification: id,
+                    token: verification.token.clone(),
+                });
+                verification.called = true;
+                verification.wait = Wait::Opinion(id);
+                None
+            }
+        }
+    }
+
+    /// Whether a verifier may be shown a token: a JWT only if it is of the issuer whose tokens the
+    /// verifier is for, and an opaque one only if it begins as that verifier's tokens do.
+    fn may_see(&self, verifier: &Verifier, verification: &Verification) -> bool {
+        let named = match &verification.form {
+            Form::Broken => return false,
+            Form::Opaque => None,
+            Form::Jwt(jwt) => Some(jwt.issuer()),
+        };
+        let server = self.policy.authorization_server.as_ref();
+        let server = server.map(|server| server.issuer.as_str());
+        let shown = |issuer: Option<&str>, prefix: &Option<String>| match named {
+            Some(named) => issuer.is_some() && named == issuer,
+            None => {
+                let token = verification.token.expose();
+                prefix
+                    .as_ref()
+                    .is_none_or(|prefix| token.starts_with(prefix))
+            }
+        };
+        match verifier {
+            Verifier::Static(_) => true,
+            Verifier::Http(verifier) => shown(verifier.issuer.as_deref(), &verifier.token_prefix),
+            Verifier::Introspection(verifier) => shown(server, &verifier.token_prefix),
+            Verifier::Jwt(_) => server.is_some() && named == Some(server),
+            // An embedder sees what is not somebody else's.
+            Verifier::Custom => !self.policy.verifiers.iter().any(|other| match other {
+                Verifier::Jwt(_) | Verifier::Introspection(_) => {
+                    server.is_some() && named == Some(server)
+                }
+                Verifier::Http(other) => {
+                    other.issuer.is_some() && named == Some(other.issuer.as_deref())
+                }
+                Verifier::Static(_) | Verifier::Custom => false,
+            }),
+        }
+    }
+
+    fn ask_signature(
+        &mut self,
+        verifier: &JwtVerifier,
+        digest: TokenDigest,
+        verification: &mut Verification,
+        now: Now,
+    ) -> Option<Verdict> {
+        let jwt = verification.jwt()?;
+        let server = self.policy.authorization_server.as_ref();
+        let issuer = server.map_or("", |server| server.issuer.as_str());
+        let audiences = self.audiences(&verifier.audience).unwrap_or_default();
+        let Some(algorithm) = jwt.algorithm(verifier) else {
+            return Some(Verdict::Denied);
+        };
+        let identity = match jwt.judge(verifier, issuer, &audiences, unix_seconds(now)) {
+            Ok(identity) => Box::new(identity),
+            Err(rejection) => {
+                verification.undecided |= rejection == Rejection::NotYet;
+                return Some(Verdict::Denied);
+            }
+        };
+        let key_id = jwt.key_id().map(str::to_owned);
+        let (message, signature) = (jwt.message.clone(), jwt.signature.clone());
+        let found = self
+            .keys
+            .get(now.monotonic)
+            .map(|keys| keys.find(key_id.as_deref(), algorithm));
+        // Keys that are not fresh are fetched anew, and meanwhile do.
+        let unknown = matches!(found, Some(None));
+        self.fetch_keys(unknown && !verification.fetched, now);
+        match found {
+            Some(Some(key)) => {
+                self.next_id += 1;
+                let id = SignatureId(self.next_id);
+                self.signatures.insert(id, digest);
+                verification.wait = Wait::Signature(id, identity);
+                let check = SignatureCheck {
+                    id,
+                    algorithm,
+                    key,
+                    message,
+                    signature,
+                };
+                self.outputs.push_back(AuthOutput::CheckSignature(check));
+                None
+            }
+            _ if self.keys.is_fetching() && !verification.fetched => {
+                verification.fetched = true;
+                verification.wait = Wait::Keys;
+                None
+            }
+            // The issuer may publish the key in a moment.
+            Some(None) => {
+                verification.undecided = true;
+                Some(Verdict::Denied)
+            }
+            None => Some(Verdict::Unavailable),
+        }
+    }
+
+    /// The last word on a token: it is kept, and everyone who waits is told.
+    fn end(
+        &mut self,
+        digest: TokenDigest,
+        result: Result<(Identity, VerifierKind), Refusal>,
+        now: Now,
+    ) {
+        let Some(verification) = self.verifications.remove(&digest) else {
+            return;
+        };
+        self.deadlines.remove(&(verification.deadline, digest));
+        for waiter in &verification.waiters {
+            self.waiting.remove(&waiter.exchange);
+        }
+        let answer = match result {
+            Ok((identity, verifier)) => {
+                // A signature that was in order took nobody's time.
+                if let Some(address) = verification.charged
+                    && !verification.called
+                {
+                    self.credential_limit.give_back(&network(address));
+                }
+                let identity = Arc::new(identity);
+                let token = verification.token;
+                let (kept, kind) = (Arc::clone(&identity), verifier);
+                let renew_at = self.verdicts.allow(digest, kept, kind, token, now);
+                Ok(Credentials {
+                    identity,
+                    verifier,
+                    digest,
+                    renew_at,
+                })
+            }
+            Err(refusal) => {
+                if refusal == Refusal::InvalidToken {
+                    if verification.undecided {
+                        self.verdicts.forget(&digest);
+                    } else {
+                        self.verdicts.deny(digest, now);
+                    }
+                    for waiter in verification.waiters.iter().filter(|waiter| !waiter.charged) {
+                        let _ = self.charge(waiter.address, now);
+                    }
+                }
+                Err(Denial::from(refusal))
+            }
+        };
+        for waiter in verification.waiters {
+            self.outputs.push_back(AuthOutput::Decided {
+                exchange: waiter.exchange,
+                answer: answer.clone(),
+            });
+        }
+    }
+
+    fn failed(&mut self, kind: VerifierKind) {
+        let record = AuditRecord::new(AuditEvent::VerifierFailed(kind));
+        self.outputs.push_back(AuthOutput::Audit(record));
+    }
+}
+
+// What is asked of other servers.
+impl Authenticator {
+    /// Shows a token to the service whose it is.
+    pub(super) fn fetch_opinion(
+        &mut self,
+        verifier: &HttpVerifier,
+        token: &Token,
+        purpose: Purpose,
+    ) -> FetchId {
+        let authorization = sensitive(format!("Bearer {}", token.expose()));
+        let (time, private) = (self.verifier_time, self.policy.allow_private_addresses);
+        self.fetch(purpose, |id| FetchRequest {
+            id,
+            method: verifier.method.clone(),
+            url: verifier.url.clone(),
+            authorization,
+            form: None,
+            most_bytes: ANSWER_BYTES,
+            time,
+            allow_private_addresses: private,
+        })
+    }
+
+    /// Asks an authorization server about a token (RFC 7662 section 2.1).
+    pub(super) fn fetch_introspection(
+        &mut self,
+        verifier: &IntrospectionVerifier,
+        url: String,
+        token: &Token,
+        purpose: Purpose,
+    ) -> FetchId {
+        let authorization = basic(&verifier.client_id, verifier.client_secret.expose());
+        let form = Serializer::new(String::new())
+            .append_pair("token", token.expose())
+            .append_pair("token_type_hint", "access_token")
+            .finish();
+        let (time, private) = (self.verifier_time, self.policy.allow_private_addresses);
+        self.fetch(purpose, |id| FetchRequest {
+            id,
+            method: Method::POST,
+            url,
+            authorization,
+            form: Some(form.into()),
+            most_bytes: ANSWER_BYTES,
+            time,
+            allow_private_addresses: private,
+        })
+    }
+
+    fn judge_answer(
+        &self,
+        verifier: &Verifier,
+        fetched: &Fetched,
+        digest: TokenDigest,
+        now: Now,
+    ) -> Verdict {
+        let seconds = unix_seconds(now);
+        match verifier {
+            Verifier::Http(verifier) => {
+                let anonymous = || {
+                    digest.0[..16].iter().fold(String::new(), |mut text, byte| {
+                        let _ = write!(text, "{byte:02x}");
+                        text
+                    })
+                };
+                judgement::of_service(verifier, fetched, anonymous, seconds)
+            }
+            Verifier::Introspection(verifier) => {
+                let server = self.policy.authorization_server.as_ref();
+                let issuer = server.map(|server| server.issuer.as_str());
+                let audiences = self.audiences(&verifier.audience);
+                let endpoint = verifier.url.as_deref().unwrap_or_default();
+                judgement::of_introspection(
+                    fetched,
+                    issuer,
+                    endpoint,
+                    audiences.as_deref(),
+                    seconds,
+                )
+            }
+            Verifier::Static(_) | Verifier::Jwt(_) | Verifier::Custom => Verdict::Unavailable,
+        }
+    }
+
+    /// The audiences of which a token must have one; `None` if any will do.
+    fn audiences<'a>(&'a self, audience: &'a Audience) -> Option<Vec<&'a str>> {
+        match audience {
+            Audience::Resource => Some(vec![&self.policy.resource]),
+            Audience::OneOf(all) => Some(all.iter().map(String::as_str).collect()),
+            Audience::Any => None,
+        }
+    }
+}
+
+/// A client's credentials (RFC 6749 section 2.3.1).
+fn basic(id: &str, secret: &str) -> Option<HeaderValue> {
+    let encoded =
+        |text: &str| -> String { form_urlencoded::byte_serialize(text.as_bytes()).collect() };
+    let pair = format!("{}:{}", encoded(id), encoded(secret));
+    sensitive(format!("Basic {}", STANDARD.encode(pair)))
+}
+
+fn sensitive(value: String) -> Option<HeaderValue> {
+    let mut value = HeaderValue::try_from(value).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}

@@ -1,0 +1,370 @@
+//! The table of sessions: who opens one, whose it is, and when it ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand_chacha::rand_core::Rng;
+
+use super::{Child, Facts, Gateway, GatewayOutput, News, Phase, Rejection};
+use crate::audit::{AuditEvent, AuditRecord, Caller, SessionDigest, SessionEnd};
+use crate::auth::{Identity, Principal, VerifierKind};
+use crate::exchange::{self, Grant, Opened};
+use crate::id::{ExchangeId, SessionId, UpstreamId};
+use crate::refusal::Refusal;
+use crate::time::{Instant, Now};
+use crate::upstream::{self, Opening, Purpose, UpstreamMail};
+
+/// After a failed start the next waits at least this long, and twice as long each further time.
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+const LONGEST_DELAY: Duration = Duration::from_secs(30);
+
+/// Whose a session is.
+#[derive(Clone, Debug)]
+pub(crate) struct Owner {
+    pub(crate) caller: Caller,
+    /// Who said so; `None` where nobody is asked.
+    pub(crate) verifier: Option<VerifierKind>,
+}
+
+impl Owner {
+    fn identity(&self) -> Option<&Arc<Identity>> {
+        self.caller.identity.as_ref()
+    }
+
+    pub(super) fn principal(&self) -> Option<&Principal> {
+        self.identity().map(|identity| &identity.principal)
+    }
+
+    /// Whether it is a person, of whom there may be many.
+    fn is_person(&self) -> bool {
+        self.verifier
+            .is_some_and(|verifier| verifier != VerifierKind::Static)
+    }
+}
+
+pub(super) struct Session {
+    pub(super) owner: Owner,
+    pub(super) upstream: UpstreamId,
+    pub(super) phase: Phase,
+    pub(super) last_seen: Instant,
+    /// Its entry in [`Gateway::expiries`].
+    pub(super) expiry: Option<Instant>,
+}
+
+/// A request that waits for a session.
+pub(super) struct Waiting {
+    pub(super) exchange: ExchangeId,
+    owner: Owner,
+}
+
+impl Gateway {
+    /// The open session that a request names, if it is the principal's own.
+    pub(super) fn session(
+        &self,
+        named: Option<Option<SessionId>>,
+        principal: Option<&Principal>,
+    ) -> Result<SessionId, Refusal> {
+        let named = named.ok_or(Refusal::SessionRequired)?;
+        let own = |id: &SessionId| {
+            let session = self.sessions.get(id);
+            session.is_some_and(|session| session.owner.principal() == principal)
+        };
+        named.filter(own).ok_or(Refusal::SessionNotFound)
+    }
+
+    /// Hands out a grant of the session's upstream.
+    pub(super) fn attach(&mut self, id: SessionId, now: Now) -> Result<Grant, Refusal> {
+        let session = self.sessions.get_mut(&id).ok_or(Refusal::SessionNotFound)?;
+        session.last_seen = now.monotonic;
+        let upstream = session.upstream;
+        if let Some(child) = self.children.get_mut(&upstream) {
+            child.granted += 1;
+        }
+        Ok(Grant { upstream })
+    }
+
+    /// Judges a message that came without a session.
+    pub(super) fn route(&mut self, exchange: ExchangeId, facts: Facts, owner: Owner, now: Now) {
+        match facts {
+            Facts::Stateless => self.refuse_route(exchange, Refusal::UnsupportedVersion),
+            Facts::Batch => self.refuse_route(exchange, Refusal::BatchNotAllowed),
+            Facts::Other => self.refuse_route(exchange, Refusal::SessionRequired),
+            Facts::Initialize if self.draining => self.refuse_route(exchange, Refusal::Draining),
+            Facts::Initialize if now.monotonic < self.next_start => {
+                self.refuse_route(exchange, Refusal::ChildUnavailable);
+            }
+            Facts::Initialize => {
+                self.waiting.push_back(Waiting { exchange, owner });
+                self.serve_waiting();
+            }
+        }
+    }
+
+    /// Opens sessions for those who wait, while there is room or can be.
+    pub(super) fn serve_waiting(&mut self) {
+        // Those who still wait, in their order.
+        let mut kept: Vec<Waiting> = Vec::new();
+        for waiting in std::mem::take(&mut self.waiting) {
+            match self.judge_room(&waiting.owner, &kept) {
+                Room::Free => self.open_session(waiting.exchange, waiting.owner),
+                Room::Coming => kept.push(waiting),
+                Room::None(refusal) => self.refuse_route(waiting.exchange, refusal),
+            }
+        }
+        self.waiting = kept.into();
+    }
+
+    /// Whether there is room for a further session, behind those who wait already. An idle session
+    /// may be asked to make room: one of the same principal, if that has its share.
+    fn judge_room(&mut self, owner: &Owner, ahead: &[Waiting]) -> Room {
+        let limits = &self.policy.limits;
+        // Children that are slow to end count too: without this bound, opening and ending
+        // sessions in a loop would pile up processes.
+        if self.children.len() >= limits.sessions.saturating_mul(2) {
+            return Room::None(Refusal::TooManySessions);
+        }
+        let same = |other: &Owner| other.principal() == owner.principal();
+        let own_full = owner.is_person() && {
+            let own = self
+                .sessions
+                .values()
+                .filter(|session| same(&session.owner));
+            own.count() >= limits.sessions_per_principal
+        };
+        if !own_full && self.sessions.len() < limits.sessions {
+            return Room::Free;
+        }
+        let counts = |other: &Owner| !own_full || same(other);
+        let asked = self
+            .sessions
+            .values()
+            .filter(|session| session.phase == Phase::Asked && counts(&session.owner))
+            .count();
+        let before = ahead
+            .iter()
+            .filter(|waiting| counts(&waiting.owner))
+            .count();
+        if asked > before {
+            return Room::Coming;
+        }
+        let idle_longest = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.phase == Phase::Live && counts(&session.owner))
+            .min_by_key(|(_, session)| session.last_seen)
+            .map(|(&id, _)| id);
+        match idle_longest {
+            Some(id) => {
+                self.ask(id, SessionEnd::MadeRoom);
+                Room::Coming
+            }
+            None if asked > 0 => Room::Coming,
+            None if own_full => Room::None(Refusal::TooManyOwnSessions),
+            None => Room::None(Refusal::TooManySessions),
+        }
+    }
+
+    fn open_session(&mut self, exchange: ExchangeId, owner: Owner) {
+        let mut bytes = [0; 16];
+        self.random.fill_bytes(&mut bytes);
+        let session = SessionId::from_bytes(bytes);
+        let upstream = self.open_child(Some((session, owner)), Purpose::Session);
+        let opened = Opened {
+            grant: Grant { upstream },
+            session,
+        };
+        self.tell(exchange, exchange::Letter::Route(Ok(opened)));
+    }
+
+    pub(super) fn open_child(
+        &mut self,
+        session: Option<(SessionId, Owner)>,
+        purpose: Purpose,
+    ) -> UpstreamId {
+        let upstream = UpstreamId(self.next_upstream);
+        self.next_upstream += 1;
+        self.children.insert(
+            upstream,
+            Child {
+                session: session.as_ref().map(|&(id, _)| id),
+                granted: u64::from(session.is_some()),
+            },
+        );
+        if let Some((id, owner)) = session {
+            self.sessions.insert(
+                id,
+                Session {
+                    owner,
+                    upstream,
+                    phase: Phase::Opening,
+                    last_seen: self.started,
+                    expiry: None,
+                },
+            );
+        }
+        let nonce = self.random.next_u32();
+        self.outputs.push_back(GatewayOutput::Open(Opening {
+            upstream,
+            purpose,
+            nonce,
+        }));
+        upstream
+    }
+
+    /// Asks the session's upstream to end it if it is idle.
+    pub(super) fn ask(&mut self, id: SessionId, end: SessionEnd) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        session.phase = Phase::Asked;
+        let (upstream, last_seen) = (session.upstream, session.last_seen);
+        let granted = self
+            .children
+            .get(&upstream)
+            .map_or(0, |child| child.granted);
+        self.outputs.push_back(GatewayOutput::ToUpstream {
+            upstream,
+            mail: UpstreamMail(upstream::Letter::Expire {
+                granted,
+                last_seen,
+                end,
+            }),
+        });
+    }
+
+    /// Forgets a session and tells its upstream for good.
+    pub(super) fn end_session(&mut self, id: SessionId, end: SessionEnd) {
+        if let Some(session) = self.forget_session(id, end) {
+            self.retire(session.upstream, end);
+        }
+    }
+
+    /// Takes a session out of the table, and records its end.
+    pub(super) fn forget_session(&mut self, id: SessionId, end: SessionEnd) -> Option<Session> {
+        let session = self.sessions.remove(&id)?;
+        if let Some(due) = session.expiry {
+            self.expiries.remove(&(due, id));
+        }
+        let event = AuditEvent::SessionEnded(end);
+        let record = session_record(event, id, &session.owner, session.upstream);
+        self.outputs.push_back(GatewayOutput::Audit(record));
+        Some(session)
+    }
+
+    /// Looks at that time whether the session has been idle for its TTL.
+    pub(super) fn expire_at(&mut self, id: SessionId, due: Instant) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        if let Some(before) = session.expiry.replace(due) {
+            self.expiries.remove(&(before, id));
+        }
+        self.expiries.insert((due, id));
+    }
+
+    fn retire(&mut self, upstream: UpstreamId, end: SessionEnd) {
+        let Some(child) = self.children.get_mut(&upstream) else {
+            return;
+        };
+        child.session = None;
+        self.outputs.push_back(GatewayOutput::ToUpstream {
+            upstream,
+            mail: UpstreamMail(upstream::Letter::Retire {
+                granted: child.granted,
+                end,
+            }),
+        });
+    }
+
+    pub(super) fn hear(&mut self, upstream: UpstreamId, news: News, now: Now) {
+        let id = self.children.get(&upstream).and_then(|child| child.session);
+        let session = id.and_then(|id| self.sessions.get_mut(&id));
+        match (news, id, session) {
+            (News::Opened, Some(id), Some(session)) => {
+                session.phase = Phase::Live;
+                session.last_seen = now.monotonic;
+                let owner = session.owner.clone();
+                self.expire_at(id, now.monotonic + self.policy.limits.session_ttl);
+                self.failed_starts = 0;
+                self.next_start = now.monotonic;
+                self.degraded = false;
+                let record = session_record(AuditEvent::SessionOpened, id, &owner, upstream);
+                self.outputs.push_back(GatewayOutput::Audit(record));
+                // Sessions that could not be asked while they were being opened can be now.
+                self.serve_waiting();
+            }
+            (News::Busy, _, Some(session)) => {
+                session.phase = Phase::Busy;
+                self.serve_waiting();
+            }
+            (News::Idle { since }, Some(id), Some(session)) => {
+                session.phase = Phase::Live;
+                session.last_seen = session.last_seen.max(since);
+                let due = session.last_seen + self.policy.limits.session_ttl;
+                self.expire_at(id, due);
+                self.serve_waiting();
+            }
+            (News::Ended(end), Some(id), Some(session)) => {
+                let unopened = session.phase == Phase::Opening;
+                let failed = matches!(end, SessionEnd::SpawnFailed | SessionEnd::ChildExited);
+                if unopened && failed {
+                    self.start_failed(now);
+                }
+                self.end_session(id, end);
+                self.serve_waiting();
+            }
+            (News::Probed { passed }, ..) => {
+                self.outputs.push_back(GatewayOutput::Audit(AuditRecord {
+                    upstream: Some(upstream),
+                    ..AuditRecord::new(AuditEvent::Probed { passed })
+                }));
+                self.degraded = !passed;
+                self.retire(upstream, SessionEnd::Deleted);
+            }
+            (News::Drained, ..) => {
+                self.children.remove(&upstream);
+                self.serve_waiting();
+            }
+            // The session ended meanwhile: what its upstream says of it is late.
+            _ => {}
+        }
+    }
+
+    fn start_failed(&mut self, now: Now) {
+        self.degraded = true;
+        let delay = FIRST_DELAY
+            .saturating_mul(1 << self.failed_starts.min(16))
+            .min(LONGEST_DELAY);
+        self.failed_starts = self.failed_starts.saturating_add(1);
+        // Half to one and a half times the delay, so that many clients do not come back at once.
+        let jitter = delay.mul_f64(f64::from(self.random.next_u32()) / f64::from(u32::MAX));
+        self.next_start = now.monotonic + delay / 2 + jitter;
+    }
+
+    pub(super) fn refuse_route(&mut self, exchange: ExchangeId, refusal: Refusal) {
+        let rejection = Rejection::from(refusal);
+        self.tell(exchange, exchange::Letter::Route(Err(rejection)));
+    }
+}
+
+/// Whether there is room for a session.
+enum Room {
+    Free,
+    /// One that is idle was asked to end.
+    Coming,
+    None(Refusal),
+}
+
+fn session_record(
+    event: AuditEvent,
+    id: SessionId,
+    owner: &Owner,
+    upstream: UpstreamId,
+) -> AuditRecord {
+    AuditRecord {
+        upstream: Some(upstream),
+        caller: Some(owner.caller.clone()),
+        session: Some(SessionDigest::of(id)),
+        ..AuditRecord::new(event)
+    }
+}
