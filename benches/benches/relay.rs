@@ -92,7 +92,8 @@ impl Driven {
         let fields = fields.map(|(name, value)| (name, value.as_bytes()));
         let head = RequestHead::new(&Method::POST, "/mcp", None, fields);
         self.exchange = Some(Exchange::new(id, &self.gateway.policy().limits, now));
-        self.gateway.handle_request(id, &head, now);
+        let peer = std::net::Ipv4Addr::LOCALHOST.into();
+        self.gateway.handle_request(id, peer, &head, now);
         self.drain();
         let exchange = self.exchange.as_mut().expect("it was just made");
         assert!(exchange.wants_body(), "the head is admitted");
@@ -160,7 +161,11 @@ impl Driven {
                         let limits = &self.gateway.policy().limits;
                         self.upstream = Some(Upstream::new(opening, limits, now));
                     }
-                    GatewayOutput::Audit(_) => {}
+                    GatewayOutput::Audit(_) | GatewayOutput::Started(_) => {}
+                    GatewayOutput::Fetch(_)
+                    | GatewayOutput::CheckSignature(_)
+                    | GatewayOutput::VerifyToken { .. }
+                    | GatewayOutput::Warn(_) => unreachable!("the policy has no verifier"),
                 }
             }
             if let Some(exchange) = &mut self.exchange {

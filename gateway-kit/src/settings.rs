@@ -1,5 +1,6 @@
 //! What is in force: the end of all configuration, and the start of an embedder's.
 
+use crate::fetch::Roots;
 use crate::page::page;
 use mcp_proto::Policy;
 use std::collections::BTreeMap;
@@ -41,6 +42,10 @@ pub struct Settings {
     pub guard: bool,
     /// The whole URL that users type, path included, where a proxy stands in front.
     pub public_url: Option<String>,
+    /// The certificates that other servers' certificates must lead to.
+    pub roots: Roots,
+    /// What is allowed but may not be meant, a line each, for the log at the start.
+    pub warnings: Vec<String>,
 }
 
 impl Settings {
@@ -62,6 +67,8 @@ impl Settings {
             workers: default_workers(),
             guard: false,
             public_url: None,
+            roots: Roots::default(),
+            warnings: Vec::new(),
         }
     }
 

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant as TokioInstant, Sleep};
 use tracing::{info, warn};
 
-use crate::driver::{Driver, ExchangeInbox, Post, UpstreamInbox, audit};
+use crate::driver::{Driver, ExchangeInbox, Post, UpstreamInbox};
 use crate::process::Process;
 
 /// Reads in a row before the task lets others run: a quarter of the queue of one reader, so that
@@ -165,7 +165,7 @@ impl Task {
                     }
                 }
                 UpstreamOutput::ToGateway(mail) => self.driver.tell_gateway(mail),
-                UpstreamOutput::Audit(record) => audit(&record),
+                UpstreamOutput::Audit(record) => self.driver.audit(record),
             }
         }
         for inbox in self.written_to.drain(..) {
@@ -175,7 +175,7 @@ impl Task {
 
     fn spawn(&mut self) {
         let number = self.upstream.id().get();
-        let spawned = Process::spawn(&self.driver.command, number, &self.driver);
+        let spawned = Process::spawn(&self.driver.equipment.command, number, &self.driver);
         let spawned = match spawned {
             Ok(mut process) => {
                 if let Some(stderr) = process.stderr.take() {
@@ -185,7 +185,7 @@ impl Task {
                 true
             }
             Err(error) => {
-                let program = self.driver.command.program.display();
+                let program = self.driver.equipment.command.program.display();
                 warn!(upstream = number, %program, %error, "the server could not be started");
                 false
             }

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -22,13 +23,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use mcp_proto::framing::COPY_LIMIT;
 use mcp_proto::{
-    AuditEvent, AuditRecord, Exchange, ExchangeOutput, GatewayMail, Refusal, RequestHead,
+    AuditEvent, AuditRecord, Caller, Exchange, ExchangeOutput, GatewayMail, Refusal, RequestHead,
     ResponseHead, UpstreamId, UpstreamMail,
 };
 use tokio::net::TcpStream;
 use tokio::time::{Instant as TokioInstant, Sleep};
 
-use crate::driver::{Driver, ExchangeInbox, UpstreamInbox, audit, lock};
+use crate::driver::{Driver, ExchangeInbox, UpstreamInbox, lock};
 use crate::socket::{Progress, Socket};
 
 /// Most bytes that hyper gathers of a head, and of a response before it writes. Heads are judged
@@ -73,6 +74,7 @@ impl Connection {
 /// Serves a connection until it closes. `closing` is ready when no further request is wanted.
 pub(crate) async fn serve(
     stream: TcpStream,
+    peer: IpAddr,
     driver: Arc<Driver>,
     closing: impl Future<Output = ()>,
 ) {
@@ -82,7 +84,7 @@ pub(crate) async fn serve(
         let (driver, connection) = (Arc::clone(&driver), Arc::clone(&connection));
         service_fn(move |request| {
             connection.progress.busy();
-            respond(request, Arc::clone(&driver), Arc::clone(&connection))
+            respond(request, peer, Arc::clone(&driver), Arc::clone(&connection))
         })
     };
     let mut builder = http1::Builder::new();
@@ -129,16 +131,22 @@ pub(crate) async fn serve(
     }
     let stream = http.into_parts().io.into_inner().into_stream();
     if let End::SlowHead = end {
-        refuse_slow_head(&stream);
+        refuse_slow_head(&stream, peer, &driver);
     }
     let _ = rustix::net::shutdown(&stream, rustix::net::Shutdown::Write);
     let _ = tokio::time::timeout(LINGER_TIME, linger(stream)).await;
 }
 
 /// hyper closes without a word; a client that is merely slow deserves one.
-fn refuse_slow_head(stream: &TcpStream) {
+fn refuse_slow_head(stream: &TcpStream, peer: IpAddr, driver: &Driver) {
     let refusal = Refusal::HeadTimeout;
-    audit(&AuditRecord::new(AuditEvent::Refused(refusal)));
+    driver.audit(AuditRecord {
+        caller: Some(Caller {
+            address: peer,
+            identity: None,
+        }),
+        ..AuditRecord::new(AuditEvent::Refused(refusal))
+    });
     let body = refusal.to_json_rpc(None);
     let head = format!(
         "HTTP/1.1 {}\r\ncontent-type: application/json\r\nconnection: close\r\n\
@@ -162,6 +170,7 @@ enum End {
 
 async fn respond(
     request: Request<Incoming>,
+    peer: IpAddr,
     driver: Arc<Driver>,
     connection: Arc<Connection>,
 ) -> io::Result<Response<ResponseBody>> {
@@ -182,11 +191,15 @@ async fn respond(
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_bytes())),
     );
-    driver.admit(&mut exchange, &head);
+    let mut inbox = None;
+    driver.admit(&mut exchange, peer, &head, || {
+        let made = ExchangeInbox::new(Arc::clone(&connection));
+        Arc::clone(inbox.insert(made))
+    });
     let mut request = Running {
         exchange,
         driver,
-        inbox: None,
+        inbox,
         connection,
         upstream: None,
         head: None,
@@ -379,7 +392,7 @@ impl Running {
                 ExchangeOutput::Head(head) => self.head = Some(head),
                 ExchangeOutput::Chunk(frame) => self.chunks.extend(frame.into_slices()),
                 ExchangeOutput::End => self.ended = true,
-                ExchangeOutput::Audit(record) => audit(&record),
+                ExchangeOutput::Audit(record) => self.driver.audit(record),
             }
         }
     }
@@ -410,12 +423,13 @@ impl Running {
         if self.exchange.awaits_gateway() {
             let mut posts = Vec::new();
             let driver = Arc::clone(&self.driver);
+            let audited = &driver;
             driver.withdraw(&mut self.exchange, &inbox, |output| {
                 let mut to_gateway: Option<GatewayMail> = None;
                 match output {
                     ExchangeOutput::ToGateway(mail) => to_gateway = Some(mail),
                     ExchangeOutput::ToUpstream { upstream, mail } => posts.push((upstream, mail)),
-                    ExchangeOutput::Audit(record) => audit(&record),
+                    ExchangeOutput::Audit(record) => audited.audit(record),
                     ExchangeOutput::Head(_) | ExchangeOutput::Chunk(_) | ExchangeOutput::End => {}
                 }
                 to_gateway

@@ -1,19 +1,27 @@
 //! What connections and children share: the [`Gateway`] under its one lock, and where mail goes.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, RwLock, Weak};
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock, Weak};
 use std::task::{Context, Waker};
 use std::time::{Instant as StdInstant, SystemTime, UNIX_EPOCH};
 
+use gateway_kit::audit::AuditWriter;
 use gateway_kit::guard::GuardHandle;
+use gateway_kit::outside::Outside;
 use gateway_kit::settings::ChildCommand;
+use mcp_proto::auth::{
+    FetchFailure, SignatureFailure, StartupFailure, Token, Verdict, VerificationId,
+};
 use mcp_proto::{
     AuditEvent, AuditRecord, Exchange, ExchangeId, ExchangeMail, Gateway, GatewayMail,
     GatewayOutput, Instant, Limits, Now, Policy, RequestHead, Upstream, UpstreamId, UpstreamMail,
 };
-use tokio::sync::{Notify, mpsc};
-use tracing::{info, warn};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tracing::warn;
 
 use crate::child;
 use crate::connection::Connection;
@@ -205,6 +213,25 @@ struct Core {
     waiting: HashMap<ExchangeId, Arc<ExchangeInbox>>,
     /// When the timer's task will look.
     timer: Option<Instant>,
+    /// Who waits for the verifiers to be tried.
+    starting: Option<oneshot::Sender<Vec<StartupFailure>>>,
+}
+
+/// An embedder's own verifier of tokens.
+pub(crate) type Verifier =
+    Box<dyn Fn(Token) -> Pin<Box<dyn Future<Output = Verdict> + Send>> + Send + Sync>;
+
+/// What a driver works with.
+pub(crate) struct Equipment {
+    pub(crate) command: ChildCommand,
+    pub(crate) guard: Option<GuardHandle>,
+    /// Marks this process's children in their environment.
+    pub(crate) instance: String,
+    pub(crate) audit: AuditWriter,
+    /// Whether audit records can be kept, as the sink last said.
+    pub(crate) audited: Arc<AtomicBool>,
+    /// Whoever fetches and checks signatures, where that may be wanted.
+    pub(crate) outside: Option<Outside>,
 }
 
 /// What connections and children share.
@@ -218,27 +245,31 @@ pub(crate) struct Driver {
     pub(crate) timer_changed: Notify,
     pub(crate) sweep: Arc<Sweep>,
     pub(crate) limits: Limits,
-    pub(crate) command: ChildCommand,
-    pub(crate) guard: Option<GuardHandle>,
-    /// Marks this process's children in their environment.
-    pub(crate) instance: String,
+    pub(crate) equipment: Equipment,
+    /// What the gateway was last told of the audit sink.
+    audit_told: AtomicBool,
+    verifier: OnceLock<Verifier>,
     /// Held by every child's task; the other end closes when all have ended.
     children: Mutex<Option<mpsc::Sender<()>>>,
 }
 
 impl Driver {
-    /// A driver, and the receiver that closes once draining has ended and no child is left.
+    /// A driver, the receiver that is told once every verifier was tried, and the one that closes
+    /// once draining has ended and no child is left.
     pub(crate) fn new(
         policy: Policy,
-        command: ChildCommand,
-        guard: Option<GuardHandle>,
-        instance: String,
+        equipment: Equipment,
         seed: [u8; 32],
-    ) -> (Arc<Self>, mpsc::Receiver<()>) {
+    ) -> (
+        Arc<Self>,
+        oneshot::Receiver<Vec<StartupFailure>>,
+        mpsc::Receiver<()>,
+    ) {
         let clock = Clock {
             origin: StdInstant::now(),
         };
         let (children, ended) = mpsc::channel(1);
+        let (starting, started) = oneshot::channel();
         let limits = policy.limits.clone();
         let gateway = Gateway::new(policy, seed, clock.now());
         let driver = Arc::new_cyclic(|me| Self {
@@ -247,6 +278,7 @@ impl Driver {
                 gateway,
                 waiting: HashMap::new(),
                 timer: None,
+                starting: Some(starting),
             }),
             clock,
             upstreams: RwLock::default(),
@@ -255,13 +287,13 @@ impl Driver {
             timer_changed: Notify::new(),
             sweep: Arc::default(),
             limits,
-            command,
-            guard,
-            instance,
+            equipment,
+            audit_told: AtomicBool::new(true),
+            verifier: OnceLock::new(),
             children: Mutex::new(Some(children)),
         });
         driver.with_gateway(|_, _| {});
-        (driver, ended)
+        (driver, started, ended)
     }
 
     pub(crate) fn now(&self) -> Now {
@@ -276,11 +308,42 @@ impl Driver {
         ExchangeId(self.next_exchange.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Has the gateway judge a head, and the exchange hear of it.
-    pub(crate) fn admit(&self, exchange: &mut Exchange, head: &RequestHead<'_>) {
+    /// Has the gateway judge a head, and the exchange hear of it: at once, or by its inbox.
+    pub(crate) fn admit(
+        &self,
+        exchange: &mut Exchange,
+        peer: IpAddr,
+        head: &RequestHead<'_>,
+        inbox: impl FnOnce() -> Arc<ExchangeInbox>,
+    ) {
         let (mut core, now) = self.lock_core();
-        core.gateway.handle_request(exchange.id(), head, now);
+        core.gateway.handle_request(exchange.id(), peer, head, now);
         self.drain(&mut core, Some(exchange), now);
+        if exchange.awaits_gateway() {
+            core.waiting.insert(exchange.id(), inbox());
+        }
+    }
+
+    /// Has an embedder's own verifier asked from now on.
+    pub(crate) fn verify_with(&self, verifier: Verifier) {
+        // Whoever binds the server sets it once.
+        let _ = self.verifier.set(verifier);
+    }
+
+    /// Keeps a record.
+    pub(crate) fn audit(&self, record: AuditRecord) {
+        if record.event == (AuditEvent::Probed { passed: false }) {
+            warn!("start-up probe failed: the wrapped server did not answer initialize");
+        }
+        self.equipment.audit.write(record);
+    }
+
+    /// Tells the gateway if the audit sink is not as it was.
+    pub(crate) fn relay_audit_state(&self) {
+        let works = self.equipment.audited.load(Ordering::Acquire);
+        if self.audit_told.swap(works, Ordering::AcqRel) != works {
+            self.with_gateway(|gateway, now| gateway.handle_audit_sink(works, now));
+        }
     }
 
     /// Hands an exchange's mail to the gateway; the answer comes to its inbox.
@@ -375,7 +438,7 @@ impl Driver {
         (core, self.now())
     }
 
-    fn with_gateway(&self, act: impl FnOnce(&mut Gateway, Now)) {
+    pub(crate) fn with_gateway(&self, act: impl FnOnce(&mut Gateway, Now)) {
         let (mut core, now) = self.lock_core();
         act(&mut core.gateway, now);
         self.drain(&mut core, None, now);
@@ -412,7 +475,46 @@ impl Driver {
                         tokio::spawn(child::drive(upstream, inbox, driver, alive));
                     }
                 }
-                GatewayOutput::Audit(record) => audit(&record),
+                GatewayOutput::Fetch(request) => {
+                    let (driver, id) = (self.me.clone(), request.id);
+                    let done = move |result| {
+                        with_live(&driver, |gateway, now| {
+                            gateway.handle_fetched(id, result, now);
+                        });
+                    };
+                    match &self.equipment.outside {
+                        Some(outside) => outside.fetch(request, done),
+                        None => core
+                            .gateway
+                            .handle_fetched(id, Err(FetchFailure::Busy), now),
+                    }
+                }
+                GatewayOutput::CheckSignature(check) => {
+                    let (driver, id) = (self.me.clone(), check.id);
+                    let done = move |result| {
+                        with_live(&driver, |gateway, now| {
+                            gateway.handle_signature(id, result, now);
+                        });
+                    };
+                    match &self.equipment.outside {
+                        Some(outside) => outside.check_signature(check, done),
+                        None => {
+                            let failure = SignatureFailure("nobody checks signatures".to_owned());
+                            core.gateway.handle_signature(id, Err(failure), now);
+                        }
+                    }
+                }
+                GatewayOutput::VerifyToken {
+                    verification,
+                    token,
+                } => self.verify(verification, token),
+                GatewayOutput::Started(failures) => {
+                    if let Some(starting) = core.starting.take() {
+                        let _ = starting.send(failures);
+                    }
+                }
+                GatewayOutput::Warn(line) => warn!("{line}"),
+                GatewayOutput::Audit(record) => self.audit(record),
             }
         }
         let timer = core.gateway.poll_timeout();
@@ -421,31 +523,32 @@ impl Driver {
         }
         core.timer = timer;
     }
+
+    /// Has the embedder's verifier asked, in a task of its own: one that panics cannot say.
+    fn verify(&self, verification: VerificationId, token: Token) {
+        let driver = self.me.clone();
+        let asked = tokio::spawn(async move {
+            let verdict = {
+                let driver = driver.upgrade()?;
+                driver.verifier.get().map(|verifier| verifier(token))
+            };
+            Some(verdict?.await)
+        });
+        let driver = self.me.clone();
+        tokio::spawn(async move {
+            let verdict = asked.await.ok().flatten();
+            let verdict = verdict.unwrap_or(Verdict::Unavailable);
+            with_live(&driver, |gateway, now| {
+                gateway.handle_verdict(verification, verdict, now);
+            });
+        });
+    }
 }
 
-/// Writes a record to the log.
-pub(crate) fn audit(record: &AuditRecord) {
-    let exchange = record.exchange.map(|exchange| exchange.0);
-    let upstream = record.upstream.map(UpstreamId::get);
-    match record.event {
-        AuditEvent::Refused(refusal) => info!(
-            target: "audit", exchange, upstream, reason = refusal.reason(), "refused"
-        ),
-        AuditEvent::SessionEnded(end) => info!(
-            target: "audit", exchange, upstream, reason = end.reason(), "session ended"
-        ),
-        AuditEvent::SessionOpened => {
-            info!(target: "audit", exchange, upstream, "session opened");
-        }
-        AuditEvent::Probed { passed: true } => {
-            info!(target: "audit", upstream, "start-up probe passed");
-        }
-        AuditEvent::Probed { passed: false } => warn!(
-            target: "audit",
-            upstream,
-            "start-up probe failed: the wrapped server did not answer initialize"
-        ),
-        event => warn!(target: "audit", exchange, upstream, ?event, "dropped"),
+/// Acts on the gateway of a driver that may have gone.
+fn with_live(driver: &Weak<Driver>, act: impl FnOnce(&mut Gateway, Now)) {
+    if let Some(driver) = driver.upgrade() {
+        driver.with_gateway(act);
     }
 }
 
@@ -463,17 +566,29 @@ fn lock_core(core: &Mutex<Core>) -> MutexGuard<'_, Core> {
 
 #[cfg(test)]
 mod tests {
+    use gateway_kit::AuditSink;
+    use gateway_kit::audit::AuditLog;
+
     use super::*;
 
     #[test]
     fn time_does_not_go_backwards_for_who_waits_for_the_gateway() {
         let command = ChildCommand::new("true");
-        let policy = gateway_kit::Settings::new(command.clone()).policy;
         let policy = Policy {
             startup_probe: false,
-            ..policy
+            ..Policy::default()
         };
-        let (driver, _ended) = Driver::new(policy, command, None, String::new(), [0; 32]);
+        let equipment = Equipment {
+            command,
+            guard: None,
+            instance: String::new(),
+            audit: AuditLog::start(&AuditSink::Off, "", |_| {})
+                .expect("nothing is opened")
+                .writer(),
+            audited: Arc::new(AtomicBool::new(true)),
+            outside: None,
+        };
+        let (driver, _started, _ended) = Driver::new(policy, equipment, [0; 32]);
         std::thread::scope(|scope| {
             let (core, _) = driver.lock_core();
             let waits = scope.spawn(|| driver.lock_core().1);

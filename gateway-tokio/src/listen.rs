@@ -4,21 +4,29 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use gateway_kit::audit::AuditLog;
+use gateway_kit::fetch::Client;
 use gateway_kit::guard::GuardHandle;
-use gateway_kit::settings::Settings;
+use gateway_kit::outside::Outside;
+use gateway_kit::settings::{Settings, StartupCheck};
+use mcp_proto::auth::{Token, Verdict};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use crate::connection;
-use crate::driver::Driver;
+use crate::driver::{Driver, Equipment};
 
 /// How long data may stay unacknowledged: with a comment at least every 25 seconds on each event
 /// stream, a peer that has gone is found within a minute.
 const USER_TIMEOUT_MS: u32 = 30_000;
+
+/// How the gateway names itself to other servers.
+const USER_AGENT: &str = concat!("mcp-gateway/", env!("CARGO_PKG_VERSION"));
 
 /// The pause after an accept that failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -31,14 +39,19 @@ pub struct Server {
     driver: Arc<Driver>,
     /// Closes once no child is left.
     children_ended: mpsc::Receiver<()>,
+    audit: AuditLog,
+    audit_changed: Arc<Notify>,
 }
 
 impl Server {
-    /// Binds every address of the settings, and starts the start-up probe if it is on.
+    /// Binds every address of the settings, tries every verifier, and starts the start-up probe if
+    /// it is on.
     ///
     /// # Errors
     ///
-    /// If an address cannot be bound, the guard cannot be started, or the system has no entropy.
+    /// If an address cannot be bound, the audit sink cannot be opened, the guard or a thread cannot
+    /// be started, or the system has no entropy; and if a verifier does not work, unless the
+    /// settings say [`StartupCheck::Warn`].
     pub async fn bind(mut settings: Settings) -> io::Result<Self> {
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
@@ -53,6 +66,9 @@ impl Server {
             listeners.push(listener);
         }
         let url = settings.listening(&addresses);
+        for warning in &settings.warnings {
+            warn!("{warning}");
+        }
         let mut entropy = [0; 40];
         getrandom::fill(&mut entropy).map_err(io::Error::other)?;
         let (seed, instance) = entropy.split_at(32);
@@ -62,15 +78,76 @@ impl Server {
             true => Some(GuardHandle::spawn(&instance)?),
             false => None,
         };
-        let (driver, children_ended) =
-            Driver::new(settings.policy, settings.child, guard, instance, seed);
-        Ok(Self {
+        let audited = Arc::new(AtomicBool::new(true));
+        let audit_changed = Arc::new(Notify::new());
+        let audit = {
+            let (audited, changed) = (Arc::clone(&audited), Arc::clone(&audit_changed));
+            AuditLog::start(&settings.audit, &instance[..8], move |works| {
+                audited.store(works, Ordering::Release);
+                changed.notify_one();
+            })?
+        };
+        let auth = &settings.policy.auth;
+        let outside = match auth.verifiers.is_empty() && auth.authorization_server.is_none() {
+            true => None,
+            false => Some(Outside::start(Client::new(USER_AGENT, &settings.roots))?),
+        };
+        let equipment = Equipment {
+            command: settings.child,
+            guard,
+            instance,
+            audit: audit.writer(),
+            audited,
+            outside,
+        };
+        let (driver, started, children_ended) = Driver::new(settings.policy, equipment, seed);
+        let mut server = Self {
             listeners,
             addresses,
             url,
             driver,
             children_ended,
-        })
+            audit,
+            audit_changed,
+        };
+        let failures = started.await.map_err(io::Error::other)?;
+        for failure in &failures {
+            warn!("{failure}");
+        }
+        if let Some(failure) = failures.into_iter().next()
+            && settings.startup_check == StartupCheck::Stop
+        {
+            server.end_children().await;
+            return Err(io::Error::other(format!(
+                "{failure} (--startup-check warn starts anyway)"
+            )));
+        }
+        Ok(server)
+    }
+
+    /// Has `verify` asked about tokens, where the policy has
+    /// [`Verifier::Custom`](mcp_proto::auth::Verifier::Custom). A future that panics, or that takes
+    /// longer than [`Limits::verifier_time`](mcp_proto::Limits), cannot say.
+    #[must_use]
+    pub fn verify_with<F>(self, verify: impl Fn(Token) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Verdict> + Send + 'static,
+    {
+        self.driver
+            .verify_with(Box::new(move |token| Box::pin(verify(token))));
+        self
+    }
+
+    /// What opens the audit file anew, for whoever rotates it.
+    pub fn audit_reopener(&self) -> impl Fn() + Send + 'static {
+        let writer = self.audit.writer();
+        move || writer.reopen()
+    }
+
+    /// Ends what a start that fails has begun.
+    async fn end_children(&mut self) {
+        self.driver.drain_all();
+        while self.children_ended.recv().await.is_some() {}
     }
 
     /// The URL that clients use.
@@ -92,11 +169,14 @@ impl Server {
             url,
             driver,
             mut children_ended,
+            audit,
+            audit_changed,
         } = self;
         info!(%url, ?addresses, "listening");
         // Dropped with this future, if an embedder drops it, they end with it.
         let mut timer = JoinSet::new();
         timer.spawn(time(Arc::clone(&driver)));
+        timer.spawn(watch_audit(Arc::clone(&driver), audit_changed));
         let permits = Arc::new(Semaphore::new(driver.limits.connections));
         let (close, closing) = watch::channel(false);
         let mut acceptors = JoinSet::new();
@@ -123,6 +203,8 @@ impl Server {
         if tokio::time::timeout_at(deadline, finished).await.is_err() {
             warn!("some connections or children were not finished in time");
         }
+        // What happened until now is on record.
+        drop(audit);
         info!("stopped");
     }
 }
@@ -146,7 +228,7 @@ async fn accept(
                     let closing = async move {
                         let _ = closing.wait_for(|&closing| closing).await;
                     };
-                    connection::serve(stream, driver, closing).await;
+                    connection::serve(stream, peer.ip(), driver, closing).await;
                     drop(permit);
                 });
             }
@@ -167,6 +249,15 @@ fn configure(stream: &TcpStream) {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(stream, USER_TIMEOUT_MS) {
         warn!(%error, "TCP_USER_TIMEOUT could not be set");
+    }
+}
+
+/// Tells the gateway whether audit records can be kept. The sink may say so while the gateway's
+/// lock is held, so that it is told from here.
+async fn watch_audit(driver: Arc<Driver>, changed: Arc<Notify>) {
+    loop {
+        changed.notified().await;
+        driver.relay_audit_state();
     }
 }
 

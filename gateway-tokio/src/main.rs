@@ -70,7 +70,14 @@ fn serve(settings: Settings) -> io::Result<()> {
                 _ = interrupt.recv() => {}
             }
         };
+        let mut hang_up = signal(SignalKind::hangup())?;
         let server = Server::bind(settings).await?;
+        let reopen = server.audit_reopener();
+        tokio::spawn(async move {
+            while hang_up.recv().await.is_some() {
+                reopen();
+            }
+        });
         // Whatever the log's level. A stdout that is closed is no reason not to serve.
         let _ = writeln!(io::stdout(), "{}", server.url());
         let (first, second) = tokio::sync::oneshot::channel::<()>();

@@ -41,7 +41,7 @@ impl Process {
         number: u64,
         driver: &Arc<Driver>,
     ) -> io::Result<Self> {
-        let marker = format!("{}-{number}", driver.instance);
+        let marker = format!("{}-{number}", driver.equipment.instance);
         let mut builder = Command::new(&command.program);
         builder
             .args(&command.args)
@@ -58,7 +58,7 @@ impl Process {
         let mut child = builder.spawn()?;
         let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let group = group.ok_or_else(|| io::Error::other("a process id out of range"))?;
-        if let Some(guard) = &driver.guard
+        if let Some(guard) = &driver.equipment.guard
             && let Err(error) = guard.register(child.id())
         {
             tracing::warn!(%error, "the guard has gone: a SIGKILL would leave children behind");
@@ -115,7 +115,7 @@ impl Process {
             return;
         }
         self.kill();
-        if let Some(guard) = &self.driver.guard {
+        if let Some(guard) = &self.driver.equipment.guard {
             // A guard that has gone was told of when the child was registered.
             let _ = guard.unregister(self.child.id());
         }

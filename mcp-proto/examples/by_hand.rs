@@ -6,6 +6,8 @@
 //! this one prints, and wakes the machines when `poll_timeout` says so. `docs/DRIVING.md` has the
 //! whole contract.
 
+use std::net::Ipv4Addr;
+
 use bytes::Bytes;
 use http::Method;
 use mcp_proto::{
@@ -40,7 +42,8 @@ impl Host {
         ];
         fields.extend(session.iter().map(|id| ("mcp-session-id", id.as_bytes())));
         let head = RequestHead::new(&Method::POST, "/mcp", None, fields.into_iter());
-        self.gateway.handle_request(id, &head, NOW);
+        let peer = Ipv4Addr::LOCALHOST.into();
+        self.gateway.handle_request(id, peer, &head, NOW);
         self.settle();
         if self.exchange.wants_body() {
             self.exchange.handle_body(body.into(), NOW);
@@ -73,6 +76,13 @@ impl Host {
                         self.upstream = Some(Upstream::new(opening, &Limits::default(), NOW));
                     }
                     GatewayOutput::Audit(record) => println!("audit: {:?}", record.event),
+                    GatewayOutput::Started(failures) => assert!(failures.is_empty()),
+                    GatewayOutput::Warn(line) => println!("{line}"),
+                    GatewayOutput::Fetch(_)
+                    | GatewayOutput::CheckSignature(_)
+                    | GatewayOutput::VerifyToken { .. } => {
+                        unreachable!("the policy has no verifier")
+                    }
                 }
             } else if let Some(output) = self.exchange.poll_output() {
                 match output {

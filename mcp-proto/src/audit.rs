@@ -5,8 +5,10 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::auth::{Identity, VerifierKind};
-use crate::id::{ExchangeId, UpstreamId};
+use crate::id::{ExchangeId, SessionId, UpstreamId};
 use crate::refusal::Refusal;
 
 /// One record. It holds no payload, no token and no session id.
@@ -58,7 +60,17 @@ pub struct Caller {
 /// A session as records name it: the first half of its id's SHA-256, in hexadecimal digits. It
 /// opens nothing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SessionDigest(pub(crate) [u8; 16]);
+pub struct SessionDigest([u8; 16]);
+
+impl SessionDigest {
+    /// Of the id as clients send it.
+    pub(crate) fn of(session: SessionId) -> Self {
+        let digest: [u8; 32] = Sha256::digest(session.to_text()).into();
+        let mut half = [0; 16];
+        half.copy_from_slice(&digest[..16]);
+        Self(half)
+    }
+}
 
 impl fmt::Display for SessionDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

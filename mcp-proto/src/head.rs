@@ -136,7 +136,7 @@ fn is_zero(weight: &[u8]) -> bool {
 }
 
 /// The head of a request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct RequestHead<'a> {
     pub(crate) method: &'a Method,
     pub(crate) target: &'a str,
@@ -152,6 +152,8 @@ pub struct RequestHead<'a> {
     pub(crate) version: Field<'a>,
     pub(crate) last_event_id: Field<'a>,
     pub(crate) authorization: Field<'a>,
+    /// Every value of `X-Forwarded-For`, in their order.
+    pub(crate) forwarded_for: Vec<&'a [u8]>,
     /// Fields, and the bytes of all names and values.
     pub(crate) field_count: usize,
     pub(crate) field_bytes: usize,
@@ -184,6 +186,7 @@ impl<'a> RequestHead<'a> {
             version: Field::Absent,
             last_event_id: Field::Absent,
             authorization: Field::Absent,
+            forwarded_for: Vec::new(),
             field_count: 0,
             field_bytes: 0,
         };
@@ -202,6 +205,7 @@ impl<'a> RequestHead<'a> {
                 13 if is("authorization") => head.authorization.add(value),
                 14 if is("mcp-session-id") => head.session.add(value),
                 14 if is("content-length") => head.content_length.add(value),
+                15 if is("x-forwarded-for") => head.forwarded_for.push(value),
                 16 if is("content-encoding") => {
                     head.content_encoding |= !value.eq_ignore_ascii_case(b"identity");
                 }
@@ -300,6 +304,7 @@ pub struct ResponseHead {
     pub(crate) session: Option<SessionId>,
     pub(crate) allow: Option<&'static str>,
     pub(crate) retry_after: Option<u32>,
+    pub(crate) challenge: Option<HeaderValue>,
     pub(crate) cors: Option<Cors>,
     pub(crate) close: bool,
 }
@@ -313,6 +318,7 @@ impl ResponseHead {
             session: None,
             allow: None,
             retry_after: None,
+            challenge: None,
             cors: None,
             close: false,
         }
@@ -357,6 +363,9 @@ impl ResponseHead {
         }
         if let Some(seconds) = self.retry_after {
             field(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(challenge) = &self.challenge {
+            field(header::WWW_AUTHENTICATE, challenge.clone());
         }
         if self.close {
             field(header::CONNECTION, HeaderValue::from_static("close"));

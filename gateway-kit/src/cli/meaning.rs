@@ -7,6 +7,7 @@ use super::options::*;
 use super::reading::{Reading, text, wrong};
 use super::typed::{Source, Typed};
 use super::value::{self, Variable};
+use crate::fetch::Roots;
 use crate::settings::{
     AuditSink, ChildCommand, LogFormat, LogSettings, Settings, StartupCheck, default_workers, url,
 };
@@ -135,6 +136,8 @@ impl Meaning {
             workers: self.workers,
             guard: self.guard,
             public_url: self.public_url,
+            roots: Roots::default(),
+            warnings: Vec::new(),
         }))
     }
 

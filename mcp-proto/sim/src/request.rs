@@ -1,5 +1,7 @@
 //! HTTP as a client sees it.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use bytes::Bytes;
 use http::Method;
 use mcp_proto::ResponseHead;
@@ -10,6 +12,7 @@ pub struct Request {
     pub(crate) method: Method,
     pub(crate) target: String,
     pub(crate) authority: Option<String>,
+    pub(crate) peer: IpAddr,
     pub(crate) fields: Vec<(String, String)>,
     pub(crate) body: Bytes,
     pub(crate) stalls: bool,
@@ -24,6 +27,7 @@ impl Request {
             method,
             target: target.to_owned(),
             authority: None,
+            peer: Ipv4Addr::LOCALHOST.into(),
             fields: vec![("host".to_owned(), "localhost:8080".to_owned())],
             body: Bytes::new(),
             stalls: false,
@@ -77,6 +81,17 @@ impl Request {
     pub fn authority(mut self, authority: &str) -> Self {
         self.authority = Some(authority.to_owned());
         self
+    }
+
+    /// From this address.
+    pub fn from(mut self, peer: &str) -> Self {
+        self.peer = peer.parse().expect("an address");
+        self
+    }
+
+    /// With this credential.
+    pub fn bearer(self, token: &str) -> Self {
+        self.field("authorization", &format!("Bearer {token}"))
     }
 
     /// With a body that does not come before [`World::upload`](crate::World::upload).

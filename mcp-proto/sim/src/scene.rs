@@ -1,5 +1,6 @@
 //! A world whose clients and children a test plays line by line.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use mcp_proto::{AuditEvent, ExchangeId, Instant, Limits, Policy, Refusal, UpstreamId};
@@ -42,6 +43,8 @@ enum Spawning {
 pub struct Scene {
     /// The world.
     pub world: World,
+    /// What others than clients and children are asked, oldest first.
+    pub outside: VecDeque<Event>,
     next: u64,
     spawning: Spawning,
     held: Vec<UpstreamId>,
@@ -72,6 +75,7 @@ impl Scene {
     pub fn of(policy: Policy) -> Self {
         let mut scene = Self {
             world: World::new(policy, Manner::default()),
+            outside: VecDeque::new(),
             next: 0,
             spawning: Spawning::Works,
             held: Vec::new(),
@@ -94,6 +98,13 @@ impl Scene {
                         self.world.spawned(upstream, false);
                     }
                     (Event::Spawn(upstream), Spawning::Waits) => self.held.push(upstream),
+                    (
+                        event @ (Event::Fetch(_)
+                        | Event::CheckSignature(_)
+                        | Event::VerifyToken(..)
+                        | Event::Started(_)),
+                        _,
+                    ) => self.outside.push_back(event),
                     _ => {}
                 }
             }

@@ -10,6 +10,10 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use mcp_proto::auth::{
+    FetchFailure, FetchId, FetchRequest, Fetched, SignatureCheck, SignatureFailure, SignatureId,
+    StartupFailure, StaticToken, Token, Verdict, VerificationId,
+};
 use mcp_proto::framing::Frame;
 use mcp_proto::{
     AuditRecord, Exchange, ExchangeId, ExchangeMail, ExchangeOutput, Gateway, GatewayMail,
@@ -85,6 +89,14 @@ pub enum Event {
     Received(ExchangeId),
     /// A response is complete, or its connection is gone.
     Over(ExchangeId),
+    /// Another server is to be asked; see [`World::fetched`].
+    Fetch(FetchRequest),
+    /// A signature is to be checked; see [`World::checked`].
+    CheckSignature(SignatureCheck),
+    /// The embedder is asked about a token; see [`World::verified`].
+    VerifyToken(VerificationId, Token),
+    /// Every verifier was tried.
+    Started(Vec<StartupFailure>),
 }
 
 /// One HTTP request on its connection.
@@ -339,7 +351,43 @@ impl World {
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_bytes()));
         let head = RequestHead::new(&request.method, &request.target, authority, fields);
-        self.gateway.handle_request(exchange, &head, at(self.now));
+        self.gateway
+            .handle_request(exchange, request.peer, &head, at(self.now));
+        self.drain_gateway();
+    }
+
+    /// Another server has answered, or not.
+    pub fn fetched(&mut self, fetch: FetchId, result: Result<Fetched, FetchFailure>) {
+        self.note(format_args!("fetched {fetch:?}"));
+        self.gateway.handle_fetched(fetch, result, at(self.now));
+        self.drain_gateway();
+    }
+
+    /// A signature was checked.
+    pub fn checked(&mut self, signature: SignatureId, result: Result<bool, SignatureFailure>) {
+        self.note(format_args!("checked {signature:?}"));
+        self.gateway
+            .handle_signature(signature, result, at(self.now));
+        self.drain_gateway();
+    }
+
+    /// The embedder has said what they think of a token.
+    pub fn verified(&mut self, verification: VerificationId, verdict: Verdict) {
+        self.note(format_args!("verified {verification:?}"));
+        self.gateway
+            .handle_verdict(verification, verdict, at(self.now));
+        self.drain_gateway();
+    }
+
+    /// The operator gives out other tokens.
+    pub fn replace_tokens(&mut self, tokens: &[StaticToken]) {
+        self.gateway.handle_static_tokens(tokens, at(self.now));
+        self.drain_gateway();
+    }
+
+    /// Audit records cannot be kept, or can again.
+    pub fn audit_sink(&mut self, works: bool) {
+        self.gateway.handle_audit_sink(works, at(self.now));
         self.drain_gateway();
     }
 
@@ -711,6 +759,20 @@ impl World {
                 }
                 GatewayOutput::Open(opening) => self.open(opening),
                 GatewayOutput::Audit(record) => self.keep(record),
+                GatewayOutput::Fetch(request) => self.events.push_back(Event::Fetch(request)),
+                GatewayOutput::CheckSignature(check) => {
+                    self.events.push_back(Event::CheckSignature(check));
+                }
+                GatewayOutput::VerifyToken {
+                    verification,
+                    token,
+                } => self
+                    .events
+                    .push_back(Event::VerifyToken(verification, token)),
+                GatewayOutput::Started(failures) => {
+                    self.events.push_back(Event::Started(failures));
+                }
+                GatewayOutput::Warn(line) => self.note(format_args!("warn {line}")),
             }
         }
         if let Some(upstream) = self.just_opened.take() {

@@ -8,7 +8,11 @@ use http::{HeaderValue, Method, StatusCode};
 
 /// One fetch, as the gateway names it. Never used twice in a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FetchId(pub(crate) u64);
+pub struct FetchId(pub u64);
+
+/// One token that whoever embeds the gateway is asked about. Never used twice in a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VerificationId(pub u64);
 
 /// One HTTP request to another server. Whoever performs it follows no redirect, sends no more than
 /// is said here and `Accept: application/json`, and answers by

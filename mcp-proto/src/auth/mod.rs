@@ -5,14 +5,31 @@
 //! which sees a token only if it may. Everything that is not a decision is asked for: a fetch
 //! ([`FetchRequest`]), a signature ([`SignatureCheck`]), or an embedder's own opinion ([`Verdict`]).
 
+mod address;
+mod authenticator;
+mod bucket;
+mod cached;
+mod challenge;
+mod discovery;
 mod fetch;
 mod identity;
+mod judgement;
+mod jwt;
+mod keys;
+mod metadata;
 mod policy;
 mod rate;
+mod scope;
 mod signature;
 mod token;
+mod verdicts;
 
-pub use fetch::{FetchFailure, FetchId, FetchRequest, Fetched};
+pub(crate) use address::client_address;
+pub use authenticator::StartupFailure;
+pub(crate) use authenticator::{Answer, AuthOutput, Authenticator, Credentials, Denial, Document};
+pub(crate) use challenge::Challenges;
+pub(crate) use discovery::{WellKnown, resource_metadata_url};
+pub use fetch::{FetchFailure, FetchId, FetchRequest, Fetched, VerificationId};
 pub use identity::{Identity, Principal, Verdict};
 pub use policy::{
     Audience, AuthPolicy, AuthorizationServer, Clients, Discovery, HttpVerifier,
@@ -20,4 +37,5 @@ pub use policy::{
 };
 pub use rate::{ParseRateError, Rate};
 pub use signature::{Algorithm, SignatureCheck, SignatureFailure, SignatureId};
+pub(crate) use token::TokenDigest;
 pub use token::{InvalidToken, Secret, Token};

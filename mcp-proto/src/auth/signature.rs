@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 /// One check, as the gateway names it. Never used twice in a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SignatureId(pub(crate) u64);
+pub struct SignatureId(pub u64);
 
 /// A signature algorithm that a JWT may name (RFC 7518 section 3.1, RFC 8037 section 3.1). Those
 /// with shared secrets, and `none`, are not among them.

@@ -16,6 +16,7 @@ mod text;
 use std::borrow::Cow;
 use std::fmt;
 
+pub(crate) use self::text::decode_string;
 pub use scan::scan;
 
 /// How deeply containers may nest in one message; the message itself is the first level. RFC 8259,
@@ -162,7 +163,7 @@ impl Envelope {
     /// A member's decoded string; `None` if it is absent, not a string, or holds a lone surrogate
     /// (RFC 8259, section 8.2). `document` is the one that was scanned.
     pub fn text<'a>(&self, field: Field, document: &'a [u8]) -> Option<Cow<'a, str>> {
-        text::decode_string(self.raw(field, document)?)
+        decode_string(self.raw(field, document)?)
     }
 
     /// Whether CR or LF stand between the message's tokens. They are legal white space (RFC 8259,
@@ -303,7 +304,7 @@ impl RequestId {
             let digits = if raw == b"-0" { b"0" } else { raw };
             Some(Self::Integer(str::from_utf8(digits).ok()?.into()))
         } else {
-            Some(Self::String(text::decode_string(raw)?.into()))
+            Some(Self::String(decode_string(raw)?.into()))
         }
     }
 }

@@ -105,7 +105,7 @@ impl Iterator for Decoded<'_> {
 
 /// The value of a string's JSON text, which begins and ends with a quote; `None` if that is not
 /// what `raw` is, or if it holds a lone surrogate.
-pub(super) fn decode_string(raw: &[u8]) -> Option<Cow<'_, str>> {
+pub(crate) fn decode_string(raw: &[u8]) -> Option<Cow<'_, str>> {
     let content = raw.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
     let plain = plain_end(content, 0) == content.len();
     let content = str::from_utf8(content).ok()?;

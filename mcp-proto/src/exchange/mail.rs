@@ -1,12 +1,17 @@
 //! What the other machines tell an [`Exchange`](crate::Exchange).
 
-use bytes::Bytes;
-use http::StatusCode;
+use std::sync::Arc;
 
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode};
+
+use crate::audit::Caller;
+use crate::auth::{Challenges, Credentials, Denial};
 use crate::framing::Frame;
 use crate::head::{ContentType, Cors};
 use crate::id::{SessionId, UpstreamId};
 use crate::refusal::Refusal;
+use crate::time::Instant;
 
 /// Mail for an [`Exchange`](crate::Exchange), from the [`Gateway`](crate::Gateway) or an
 /// [`Upstream`](crate::Upstream). The driver carries it and cannot make or read it.
@@ -16,13 +21,11 @@ pub struct ExchangeMail(pub(crate) Letter);
 #[derive(Debug)]
 pub(crate) enum Letter {
     /// The gateway's first word on the request.
-    Admission {
-        /// What a page of another origin may read of the response.
-        cors: Option<Cors>,
-        decision: Decision,
-    },
+    Admission(Admission),
     /// The gateway's word on a message that was sent without a session.
-    Route(Result<Opened, Refusal>),
+    Route(Result<Opened, Rejection>),
+    /// Until when an open stream's token is good for sure; `None` if it is not good any more.
+    Renewed(Option<Instant>),
 
     /// The upstream took what needs no answer.
     Accepted,
@@ -42,11 +45,50 @@ pub(crate) enum Letter {
     End,
 }
 
+/// The gateway's word on the head of a request.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    /// What a page of another origin may read of the response.
+    pub(crate) cors: Option<Cors>,
+    pub(crate) caller: Caller,
+    /// What the caller was let in by; `None` where nobody is asked.
+    pub(crate) credentials: Option<Credentials>,
+    /// What single calls need, where they need something.
+    pub(crate) challenges: Option<Arc<Challenges>>,
+    pub(crate) decision: Decision,
+}
+
+/// A refusal, and what goes with it for this one caller.
+#[derive(Debug)]
+pub(crate) struct Rejection {
+    pub(crate) refusal: Refusal,
+    /// `WWW-Authenticate`
+    pub(crate) challenge: Option<HeaderValue>,
+    /// Seconds until it is worth trying again.
+    pub(crate) retry_after: Option<u32>,
+}
+
+impl From<Refusal> for Rejection {
+    fn from(refusal: Refusal) -> Self {
+        Denial::from(refusal).into()
+    }
+}
+
+impl From<Denial> for Rejection {
+    fn from(denial: Denial) -> Self {
+        Self {
+            refusal: denial.refusal,
+            challenge: None,
+            retry_after: denial.retry_after,
+        }
+    }
+}
+
 /// What the head of a request amounts to.
 #[derive(Debug)]
 pub(crate) enum Decision {
     Refuse {
-        refusal: Refusal,
+        rejection: Rejection,
         allow: Option<&'static str>,
         /// Whether the path is the MCP endpoint's, so that the error is JSON-RPC's.
         json_rpc: bool,
@@ -58,12 +100,15 @@ pub(crate) enum Decision {
         body: Bytes,
     },
     /// A POST: with a session, go on to its upstream; without, ask the gateway once more.
-    ReadBody(Option<Grant>),
+    ReadBody(Option<(Grant, SessionId)>),
     /// A GET: open an event stream, or resume one.
     Listen {
         grant: Grant,
+        session: SessionId,
         last_event_id: Option<Bytes>,
     },
+    /// A DELETE: the session is over.
+    Ended(SessionId),
 }
 
 /// The right to send one thing to an upstream. It is used exactly once: by a call, by a stream, or

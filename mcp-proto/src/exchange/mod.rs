@@ -14,17 +14,20 @@
 
 mod mail;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 
 pub use self::mail::ExchangeMail;
-pub(crate) use self::mail::{Decision, Grant, Letter, Opened};
-use crate::audit::{AuditEvent, AuditRecord};
-use crate::envelope::{self, Document, Field, Kind, Source};
+pub(crate) use self::mail::{Admission, Decision, Grant, Letter, Opened, Rejection};
+use crate::audit::{AuditEvent, AuditRecord, Caller, SessionDigest};
+use crate::auth::{Challenges, Credentials};
+use crate::envelope::{self, Document, Envelope, Field, Kind, Source, Span};
 use crate::framing::Frame;
-use crate::gateway::{self, GatewayMail};
+use crate::gateway::{self, GatewayMail, Owner};
 use crate::head::{ContentType, Cors, ResponseHead};
 use crate::id::{ExchangeId, SessionId, UpstreamId};
 use crate::limits::Limits;
@@ -69,9 +72,8 @@ enum State {
     },
     Waiting {
         upstream: UpstreamId,
-        session: Option<SessionId>,
-        /// The id that a refusal echoes.
-        id: Option<Bytes>,
+        /// A session that is being opened for this request.
+        opened: Option<SessionId>,
     },
     Streaming {
         upstream: UpstreamId,
@@ -122,11 +124,54 @@ impl Body {
     }
 }
 
+/// The message of a request's body, as records and refusals name it.
+#[derive(Default)]
+struct Message {
+    body: Bytes,
+    /// Of a request alone, not of a batch.
+    id: Option<Span>,
+    method: Option<Span>,
+    /// The tool's or prompt's name, or the resource's URI.
+    name: Option<Span>,
+}
+
+impl Message {
+    fn of(envelope: &Envelope, body: &Bytes) -> Self {
+        let is_request = envelope.kind() == Kind::Request;
+        Self {
+            body: body.clone(),
+            id: envelope.get(Field::Id).filter(|_| is_request),
+            method: envelope.get(Field::Method),
+            name: envelope.get(Field::Name).or(envelope.get(Field::Uri)),
+        }
+    }
+
+    fn id(&self) -> Option<&[u8]> {
+        self.id.map(|span| span.of(&self.body))
+    }
+
+    fn method(&self) -> Option<Cow<'_, str>> {
+        envelope::decode_string(self.method?.of(&self.body))
+    }
+
+    fn name(&self) -> Option<Cow<'_, str>> {
+        envelope::decode_string(self.name?.of(&self.body))
+    }
+}
+
 /// One HTTP request and its one response.
 pub struct Exchange {
     id: ExchangeId,
     state: State,
     cors: Option<Cors>,
+    caller: Option<Caller>,
+    credentials: Option<Credentials>,
+    challenges: Option<Arc<Challenges>>,
+    /// The session that the request names, or that was opened for it.
+    session: Option<SessionId>,
+    message: Message,
+    /// Whether the gateway was asked how long the token is good for.
+    renewing: bool,
     started: Instant,
     body_bytes: usize,
     body_time: std::time::Duration,
@@ -149,6 +194,12 @@ impl Exchange {
             id,
             state: State::Admitting,
             cors: None,
+            caller: None,
+            credentials: None,
+            challenges: None,
+            session: None,
+            message: Message::default(),
+            renewing: false,
             started: now.monotonic,
             body_bytes: limits.body_bytes,
             body_time: limits.body_time,
@@ -169,27 +220,25 @@ impl Exchange {
     /// Takes mail from the gateway or an upstream. Mail that comes after the end is ignored.
     pub fn handle_mail(&mut self, mail: ExchangeMail, now: Now) {
         match (mail.0, &self.state) {
-            (Letter::Admission { cors, decision }, State::Admitting) => {
-                self.cors = cors;
-                self.admit(decision);
+            (Letter::Admission(admission), State::Admitting) => {
+                self.cors = admission.cors;
+                self.caller = Some(admission.caller);
+                self.credentials = admission.credentials;
+                self.challenges = admission.challenges;
+                self.admit(admission.decision);
             }
             (Letter::Route(routed), State::Routing { .. }) => self.route(routed),
-            (
-                letter,
-                &State::Waiting {
-                    upstream, session, ..
-                },
-            ) => {
-                self.answer(letter, upstream, session, now);
+            (letter, &State::Waiting { upstream, opened }) => {
+                self.answer(letter, upstream, opened, now);
             }
             (letter, State::Streaming { .. }) => self.stream(letter, now),
             // Mail and disconnect crossed: an unused grant still has to go back.
             (
                 Letter::Route(Ok(Opened { grant, .. }))
-                | Letter::Admission {
-                    decision: Decision::ReadBody(Some(grant)) | Decision::Listen { grant, .. },
+                | Letter::Admission(Admission {
+                    decision: Decision::ReadBody(Some((grant, _))) | Decision::Listen { grant, .. },
                     ..
-                },
+                }),
                 _,
             ) => self.give_back(&grant),
             _ => {}
@@ -200,7 +249,7 @@ impl Exchange {
     pub fn handle_body(&mut self, chunk: Bytes, _now: Now) {
         if let State::ReadingBody { body, .. } = &mut self.state {
             if body.len() + chunk.len() > self.body_bytes {
-                self.refuse(Refusal::BodyTooLarge, None);
+                self.refuse(Refusal::BodyTooLarge);
             } else if !chunk.is_empty() {
                 body.push(chunk);
             }
@@ -210,14 +259,14 @@ impl Exchange {
     /// Takes note that the driver has no memory for more of the body.
     pub fn handle_no_room(&mut self, _now: Now) {
         if matches!(self.state, State::ReadingBody { .. }) {
-            self.refuse(Refusal::BodyBudget, None);
+            self.refuse(Refusal::BodyBudget);
         }
     }
 
     /// Takes note that the request's body is malformed: its end cannot be found.
     pub fn handle_body_malformed(&mut self, _now: Now) {
         if matches!(self.state, State::ReadingBody { .. }) {
-            self.refuse(Refusal::MalformedBody, None);
+            self.refuse(Refusal::MalformedBody);
         }
     }
 
@@ -230,24 +279,44 @@ impl Exchange {
         let document = match envelope::scan(&body, Source::Client) {
             Ok(document) => document,
             Err(error) => {
-                let id = error.id.map(|span| body.slice(span.range()));
+                self.message = Message {
+                    id: error.id,
+                    body,
+                    ..Message::default()
+                };
                 self.state = State::ReadingBody {
                     grant,
                     body: Body::Empty,
                     deadline: self.started,
                 };
-                return self.refuse_read(Refusal::BadMessage(error.reason), id.as_deref());
+                return self.refuse_read(Refusal::BadMessage(error.reason).into());
             }
         };
+        if let Document::Single(envelope) = &document {
+            self.message = Message::of(envelope, &body);
+        }
+        if let Err(challenge) = self.judge_calls(&document, &body) {
+            self.state = State::ReadingBody {
+                grant,
+                body: Body::Empty,
+                deadline: self.started,
+            };
+            return self.refuse_read(Rejection {
+                challenge: Some(challenge),
+                ..Refusal::InsufficientScope.into()
+            });
+        }
         match grant {
             Some(grant) => self.call(grant, None, body, document),
             None => {
                 let facts = gateway::Facts::of(&document, &body);
                 self.state = State::Routing { body, document };
-                self.outputs
-                    .push_back(ExchangeOutput::ToGateway(GatewayMail::route(
-                        self.id, facts,
-                    )));
+                if let Some(caller) = self.caller.clone() {
+                    let verifier = self.credentials.as_ref().map(|it| it.verifier);
+                    let owner = Owner { caller, verifier };
+                    let mail = GatewayMail::route(self.id, facts, owner);
+                    self.outputs.push_back(ExchangeOutput::ToGateway(mail));
+                }
             }
         }
     }
@@ -278,7 +347,7 @@ impl Exchange {
             State::ReadingBody {
                 grant: Some(grant), ..
             } => self.give_back(&grant),
-            State::Routing { .. } => self
+            State::Admitting | State::Routing { .. } => self
                 .outputs
                 .push_back(ExchangeOutput::ToGateway(GatewayMail::gone(self.id))),
             State::Waiting { upstream, .. } | State::Streaming { upstream } => {
@@ -287,7 +356,7 @@ impl Exchange {
                     mail: UpstreamMail(upstream::Letter::Disconnect { exchange: self.id }),
                 });
             }
-            State::Admitting | State::ReadingBody { grant: None, .. } | State::Done => {}
+            State::ReadingBody { grant: None, .. } | State::Done => {}
         }
         // What nobody is there to read is not worth sending; mail still has to arrive.
         self.outputs.retain(|output| {
@@ -313,13 +382,16 @@ impl Exchange {
     pub fn handle_timeout(&mut self, now: Now) {
         match self.state {
             State::ReadingBody { deadline, .. } if now.monotonic >= deadline => {
-                self.refuse(Refusal::BodyTimeout, None);
+                self.refuse(Refusal::BodyTimeout);
             }
-            State::Streaming { .. }
+            State::Streaming { .. } => {
                 // A reader that is behind needs no sign of life, and a comment would only queue.
-                if self.in_transit == 0 && now.monotonic >= self.last_sent + self.comment_time =>
-            {
-                self.send(Frame::from(sse::KEEP_ALIVE), now);
+                if self.comment_at().is_some_and(|due| now.monotonic >= due) {
+                    self.send(Frame::from(sse::KEEP_ALIVE), now);
+                }
+                if self.renew_at().is_some_and(|due| now.monotonic >= due) {
+                    self.renew();
+                }
             }
             _ => {}
         }
@@ -334,8 +406,9 @@ impl Exchange {
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
             State::ReadingBody { deadline, .. } => Some(deadline),
-            State::Streaming { .. } if self.in_transit == 0 => {
-                Some(self.last_sent + self.comment_time)
+            State::Streaming { .. } => {
+                let due = self.comment_at().into_iter().chain(self.renew_at());
+                due.min()
             }
             _ => None,
         }
@@ -360,16 +433,16 @@ impl Exchange {
     fn admit(&mut self, decision: Decision) {
         match decision {
             Decision::Refuse {
-                refusal,
+                rejection,
                 allow,
                 json_rpc,
             } => {
                 let body = if json_rpc {
-                    refusal.to_json_rpc(None)
+                    rejection.refusal.to_json_rpc(None)
                 } else {
-                    refusal.to_oauth()
+                    rejection.refusal.to_oauth()
                 };
-                self.refuse_with(refusal, body, allow);
+                self.refuse_with(rejection, body, allow);
             }
             Decision::Respond {
                 status,
@@ -382,7 +455,15 @@ impl Exchange {
                 head.allow = allow;
                 self.respond(head, body.into());
             }
-            Decision::ReadBody(grant) => {
+            Decision::Ended(session) => {
+                self.session = Some(session);
+                self.authenticated(None);
+                let head = ResponseHead::new(StatusCode::NO_CONTENT, Some(0));
+                self.respond(head, Frame::default());
+            }
+            Decision::ReadBody(granted) => {
+                let (grant, session) = granted.unzip();
+                self.session = session;
                 self.state = State::ReadingBody {
                     grant,
                     body: Body::Empty,
@@ -391,13 +472,15 @@ impl Exchange {
             }
             Decision::Listen {
                 grant,
+                session,
                 last_event_id,
             } => {
+                self.session = Some(session);
+                self.authenticated(None);
                 let upstream = grant.upstream;
                 self.state = State::Waiting {
                     upstream,
-                    session: None,
-                    id: None,
+                    opened: None,
                 };
                 self.outputs.push_back(ExchangeOutput::ToUpstream {
                     upstream,
@@ -410,27 +493,45 @@ impl Exchange {
         }
     }
 
-    fn route(&mut self, routed: Result<Opened, Refusal>) {
+    fn route(&mut self, routed: Result<Opened, Rejection>) {
         let State::Routing { body, document } = std::mem::replace(&mut self.state, State::Done)
         else {
             return;
         };
         match routed {
-            Ok(opened) => self.call(opened.grant, Some(opened.session), body, document),
-            Err(refusal) => {
-                let id = request_id(&document).map(|span| body.slice(span.range()));
-                self.refuse_read(refusal, id.as_deref());
+            Ok(opened) => {
+                self.session = Some(opened.session);
+                self.call(opened.grant, Some(opened.session), body, document);
             }
+            Err(rejection) => self.refuse_read(rejection),
         }
     }
 
-    fn call(&mut self, grant: Grant, session: Option<SessionId>, body: Bytes, document: Document) {
-        let upstream = grant.upstream;
-        self.state = State::Waiting {
-            upstream,
-            session,
-            id: request_id(&document).map(|span| body.slice(span.range())),
+    /// Whether the token is good for every message of the body; if not, what it lacks.
+    fn judge_calls(&self, document: &Document, body: &Bytes) -> Result<(), HeaderValue> {
+        let (Some(challenges), Some(credentials)) = (&self.challenges, &self.credentials) else {
+            return Ok(());
         };
+        document.messages().iter().try_for_each(|envelope| {
+            let message = Message::of(envelope, body);
+            match message.method() {
+                Some(method) => {
+                    let name = message.name();
+                    challenges.judge_call(&credentials.identity, &method, name.as_deref())
+                }
+                None => Ok(()),
+            }
+        })
+    }
+
+    fn call(&mut self, grant: Grant, opened: Option<SessionId>, body: Bytes, document: Document) {
+        let upstream = grant.upstream;
+        if self.credentials.is_some() {
+            for envelope in document.messages() {
+                self.authenticated(Some(Message::of(envelope, &body)));
+            }
+        }
+        self.state = State::Waiting { upstream, opened };
         self.outputs.push_back(ExchangeOutput::ToUpstream {
             upstream,
             mail: UpstreamMail(upstream::Letter::Call {
@@ -446,7 +547,7 @@ impl Exchange {
         &mut self,
         letter: Letter,
         upstream: UpstreamId,
-        session: Option<SessionId>,
+        opened: Option<SessionId>,
         now: Now,
     ) {
         match letter {
@@ -460,21 +561,17 @@ impl Exchange {
                 let head = ResponseHead::new(StatusCode::NO_CONTENT, Some(0));
                 self.respond(head, Frame::default());
             }
-            Letter::Answer(message) => self.respond_json(message, session),
+            Letter::Answer(message) => self.respond_json(message, opened),
             Letter::NotOpened(message) => self.respond_json(message, None),
-            Letter::Refused(refusal) => {
-                let State::Waiting { id, .. } = &mut self.state else {
-                    return;
-                };
-                let id = id.take();
-                self.refuse_read(refusal, id.as_deref());
-            }
+            Letter::Refused(refusal) => self.refuse_read(refusal.into()),
             Letter::Begin(priming) => {
                 let mut head = ResponseHead::new(StatusCode::OK, None);
                 head.content_type = Some(ContentType::EventStream);
-                head.session = session;
+                head.session = opened;
                 head.cors = self.cors.clone();
                 self.state = State::Streaming { upstream };
+                // An open stream does not hold on to what was called.
+                self.message = Message::default();
                 self.last_sent = now.monotonic;
                 self.outputs.push_back(ExchangeOutput::Head(head));
                 if let Some(priming) = priming {
@@ -493,6 +590,13 @@ impl Exchange {
                 self.state = State::Done;
                 self.outputs.push_back(ExchangeOutput::End);
             }
+            Letter::Renewed(renew_at) => {
+                self.renewing = false;
+                match (renew_at, &mut self.credentials) {
+                    (Some(at), Some(credentials)) => credentials.renew_at = at,
+                    _ => self.end_unauthenticated(),
+                }
+            }
             _ => {}
         }
     }
@@ -503,11 +607,44 @@ impl Exchange {
         self.outputs.push_back(ExchangeOutput::Chunk(frame));
     }
 
+    /// When the open stream is to carry a comment.
+    fn comment_at(&self) -> Option<Instant> {
+        (self.in_transit == 0).then(|| self.last_sent + self.comment_time)
+    }
+
+    /// When to ask whether the open stream's token is still good.
+    fn renew_at(&self) -> Option<Instant> {
+        let credentials = self.credentials.as_ref().filter(|_| !self.renewing);
+        credentials.map(|credentials| credentials.renew_at)
+    }
+
+    fn renew(&mut self) {
+        if let (Some(credentials), Some(caller)) = (&self.credentials, &self.caller) {
+            self.renewing = true;
+            let mail = GatewayMail::renew(self.id, caller.address, credentials.digest);
+            self.outputs.push_back(ExchangeOutput::ToGateway(mail));
+        }
+    }
+
+    /// Ends an open stream whose token is not good any more. What it would have carried waits for
+    /// whoever resumes it with one that is.
+    fn end_unauthenticated(&mut self) {
+        self.audit(AuditEvent::TokenEnded);
+        if let State::Streaming { upstream } = self.state {
+            self.outputs.push_back(ExchangeOutput::ToUpstream {
+                upstream,
+                mail: UpstreamMail(upstream::Letter::Disconnect { exchange: self.id }),
+            });
+        }
+        self.state = State::Done;
+        self.outputs.push_back(ExchangeOutput::End);
+    }
+
     /// Refuses while the body is being read: the rest of it will not be.
-    fn refuse(&mut self, refusal: Refusal, id: Option<&[u8]>) {
-        let body = refusal.to_json_rpc(id);
+    fn refuse(&mut self, refusal: Refusal) {
+        let body = refusal.to_json_rpc(None);
         self.give_back_unused();
-        self.refuse_with(refusal, body, None);
+        self.refuse_with(refusal.into(), body, None);
         if let Some(ExchangeOutput::Head(head)) = self
             .outputs
             .iter_mut()
@@ -518,16 +655,23 @@ impl Exchange {
     }
 
     /// Refuses a request whose body has been read.
-    fn refuse_read(&mut self, refusal: Refusal, id: Option<&[u8]>) {
+    fn refuse_read(&mut self, rejection: Rejection) {
         self.give_back_unused();
-        self.refuse_with(refusal, refusal.to_json_rpc(id), None);
+        let body = rejection.refusal.to_json_rpc(self.message.id());
+        self.refuse_with(rejection, body, None);
     }
 
-    fn refuse_with(&mut self, refusal: Refusal, body: Bytes, allow: Option<&'static str>) {
+    fn refuse_with(&mut self, rejection: Rejection, body: Bytes, allow: Option<&'static str>) {
+        let Rejection {
+            refusal,
+            challenge,
+            retry_after,
+        } = rejection;
         let mut head = ResponseHead::new(refusal.status(), Some(body.len() as u64));
         head.content_type = Some(ContentType::Json);
         head.allow = allow;
-        head.retry_after = refusal.retry_after();
+        head.retry_after = retry_after;
+        head.challenge = challenge;
         head.close = refusal.closes_connection();
         self.audit(AuditEvent::Refused(refusal));
         self.respond(head, body.into());
@@ -565,18 +709,38 @@ impl Exchange {
         });
     }
 
+    /// Records that the request was let in by its credential.
+    fn authenticated(&mut self, message: Option<Message>) {
+        if let Some(credentials) = &self.credentials {
+            let event = AuditEvent::Authenticated(credentials.verifier);
+            let record = self.record(event, &message.unwrap_or_default());
+            self.outputs.push_back(ExchangeOutput::Audit(record));
+        }
+    }
+
     fn audit(&mut self, event: AuditEvent) {
-        self.outputs.push_back(ExchangeOutput::Audit(AuditRecord {
+        let record = self.record(event, &self.message);
+        self.outputs.push_back(ExchangeOutput::Audit(record));
+    }
+
+    fn record(&self, event: AuditEvent, message: &Message) -> AuditRecord {
+        AuditRecord {
+            event,
             exchange: Some(self.id),
-            ..AuditRecord::new(event)
-        }));
+            upstream: None,
+            caller: self.caller.clone(),
+            session: self.session.map(SessionDigest::of),
+            method: message.method().map(cut),
+            name: message.name().map(cut),
+        }
     }
 }
 
-/// The id that a refusal of this document echoes: a batch has none.
-fn request_id(document: &Document) -> Option<envelope::Span> {
-    match document {
-        Document::Single(envelope) if envelope.kind() == Kind::Request => envelope.get(Field::Id),
-        _ => None,
-    }
+/// A client's text as a record holds it.
+fn cut(text: Cow<'_, str>) -> Box<str> {
+    let fits = |&(start, c): &(usize, char)| start + c.len_utf8() <= AuditRecord::TEXT_BYTES;
+    text.char_indices()
+        .take_while(fits)
+        .map(|(_, c)| c)
+        .collect()
 }

@@ -1,6 +1,10 @@
 //! What the other machines tell the [`Gateway`](crate::Gateway).
 
+use std::net::IpAddr;
+
+use super::Owner;
 use crate::audit::SessionEnd;
+use crate::auth::TokenDigest;
 use crate::envelope::{Document, Field, Kind};
 use crate::id::{ExchangeId, UpstreamId};
 use crate::time::Instant;
@@ -12,8 +16,20 @@ use crate::version::Version;
 pub struct GatewayMail(pub(crate) Letter);
 
 impl GatewayMail {
-    pub(crate) fn route(exchange: ExchangeId, facts: Facts) -> Self {
-        Self(Letter::Route { exchange, facts })
+    pub(crate) fn route(exchange: ExchangeId, facts: Facts, owner: Owner) -> Self {
+        Self(Letter::Route {
+            exchange,
+            facts,
+            owner,
+        })
+    }
+
+    pub(crate) fn renew(exchange: ExchangeId, address: IpAddr, digest: TokenDigest) -> Self {
+        Self(Letter::Renew {
+            exchange,
+            address,
+            digest,
+        })
     }
 
     pub(crate) fn gone(exchange: ExchangeId) -> Self {
@@ -28,7 +44,17 @@ impl GatewayMail {
 #[derive(Debug)]
 pub(crate) enum Letter {
     /// A message was sent without a session.
-    Route { exchange: ExchangeId, facts: Facts },
+    Route {
+        exchange: ExchangeId,
+        facts: Facts,
+        owner: Owner,
+    },
+    /// A stream is open for as long as its token's verdict was good.
+    Renew {
+        exchange: ExchangeId,
+        address: IpAddr,
+        digest: TokenDigest,
+    },
     /// The exchange that asked has gone.
     Gone { exchange: ExchangeId },
     /// From an upstream.

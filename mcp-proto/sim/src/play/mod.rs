@@ -366,7 +366,10 @@ impl Play {
                     self.received(exchange);
                     self.over(exchange);
                 }
-                Event::StdinClosed(_) | Event::Terminated(_) => {}
+                Event::StdinClosed(_) | Event::Terminated(_) | Event::Started(_) => {}
+                Event::Fetch(_) | Event::CheckSignature(_) | Event::VerifyToken(..) => {
+                    unreachable!("nobody is asked who they are")
+                }
             }
         }
         self.most_queued = self.most_queued.max(self.world.queued_bytes());

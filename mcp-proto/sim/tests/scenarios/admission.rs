@@ -146,7 +146,7 @@ fn heads_that_are_refused() {
         (Request::new(Method::GET, "/nothing"), Refusal::NotFound),
         (
             Request::new(Method::GET, "/.well-known/oauth-authorization-server"),
-            Refusal::NotFound,
+            Refusal::NotPublished,
         ),
         (Request::new(Method::PUT, "/mcp"), Refusal::MethodNotAllowed),
         (
@@ -188,7 +188,7 @@ fn paths_other_than_the_endpoint_answer_as_oauth_does() {
         "/.well-known/openid-configuration",
     ));
     let body = scene.response(asked).json();
-    assert_eq!(body["error"], "not_found");
+    assert_eq!(body["error"], "not_published");
     assert!(body.get("jsonrpc").is_none());
 }
 
