@@ -177,6 +177,7 @@ fn nonzero<T: Default + PartialEq>(amount: T, zero: Zero, wanted: &str) -> Resul
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::num::NonZeroU32;
 
     #[test]
     fn sizes_are_read_as_people_type_them() {
@@ -213,7 +214,52 @@ mod tests {
         assert_eq!(Time::read("0", Zero::Allowed), Ok(Duration::ZERO));
     }
 
+    #[test]
+    fn rates_are_read_as_people_type_them() {
+        let read = |text| PerTimeOrOff::read(text, Zero::Refused);
+        let rate = |count, seconds| {
+            let period = Duration::from_secs(seconds);
+            Ok(Some(Rate {
+                count: NonZeroU32::new(count).unwrap(),
+                period,
+            }))
+        };
+        assert_eq!(read("10/m"), rate(10, 60));
+        assert_eq!(read("1/s"), rate(1, 1));
+        assert_eq!(read("1000000/h"), rate(1_000_000, 3600));
+        assert_eq!(read("off"), Ok(None));
+        for bad in [
+            "",
+            "0",
+            "10",
+            "0/m",
+            "-1/m",
+            "+1/m",
+            "1.5/s",
+            "10/d",
+            "10/",
+            "/m",
+            "10 /m",
+            "10/m/s",
+            "1000001/h",
+            "99999999999/h",
+        ] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+        assert!(PerTime::read("off", Zero::Refused).is_err());
+    }
+
     proptest! {
+        #[test]
+        fn a_rate_that_is_shown_reads_back(
+            count in 1..=1_000_000_u32, unit in prop::sample::select(vec!["s", "m", "h"]),
+        ) {
+            let text = format!("{count}/{unit}");
+            let rate = PerTime::read(&text, Zero::Refused).unwrap();
+            prop_assert_eq!(PerTime::show(&rate), text);
+            prop_assert_eq!(PerTimeOrOff::show(&Some(rate)), PerTime::show(&rate));
+        }
+
         #[test]
         fn what_is_shown_reads_back(
             bytes in 0..=MOST_BYTES,
