@@ -11,6 +11,7 @@
 //! | [`outside`] | performs what the core asks for: fetches and checked signatures |
 //! | [`fetch`] | the HTTP client, which asks no address that it may not |
 //! | [`signature`] | signatures of JWTs |
+//! | [`static_tokens`] | static tokens, and the file of them that is read again |
 //! | [`demo`] | a small stdio MCP server to try the gateway with |
 //! | [`descriptors`] | what the gateway inherits and its children must not |
 //! | [`guard`] | the small process that leaves no child behind when the gateway is killed |
@@ -36,5 +37,6 @@ mod pool;
 pub mod print_config;
 pub mod settings;
 pub mod signature;
+pub mod static_tokens;
 
 pub use settings::{AuditSink, ChildCommand, LogFormat, LogSettings, Settings, StartupCheck};

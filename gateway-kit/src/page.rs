@@ -5,11 +5,12 @@ use html_escape::{encode_double_quoted_attribute as attribute, encode_text as te
 
 /// The page at `/`: what this is, and how to add it to a client.
 ///
-/// It has no script and loads nothing: `default-src 'none'; style-src 'unsafe-inline'` is policy
+/// `token_variable` is the variable that holds a caller's token, where one is needed. The page
+/// has no script and loads nothing: `default-src 'none'; style-src 'unsafe-inline'` is policy
 /// enough for it.
-pub fn page(service_name: &str, version: &str, url: &str) -> String {
-    let claude = configuration(Client::ClaudeCode, service_name, url);
-    let vscode = configuration(Client::VsCode, service_name, url);
+pub fn page(service_name: &str, version: &str, url: &str, token_variable: Option<&str>) -> String {
+    let claude = configuration(Client::ClaudeCode, service_name, url, token_variable);
+    let vscode = configuration(Client::VsCode, service_name, url, token_variable);
     format!(
         r#"<!DOCTYPE html>
 <html lang="en">
@@ -51,7 +52,8 @@ mod tests {
 
     #[test]
     fn the_page_tells_what_this_is() {
-        let html = page("demo", "1.2.3", "http://127.0.0.1:8080/mcp");
+        let html = page("demo", "1.2.3", "http://127.0.0.1:8080/mcp", None);
+        assert!(!html.contains("Authorization"));
         for part in [
             "demo",
             "1.2.3",
@@ -68,9 +70,10 @@ mod tests {
             "<b>x</b>",
             "\"><script>1</script>",
             "http://a/\"><script>2</script>&b",
+            Some("<script>3</script>"),
         );
         assert!(!html.contains("<script") && !html.contains("<b>"));
-        assert!(html.contains("&lt;b&gt;x"));
+        assert!(html.contains("&lt;b&gt;x") && html.contains("Authorization"));
         assert!(!html.contains("href=\"http://a/\">"));
     }
 }

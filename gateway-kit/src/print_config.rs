@@ -1,6 +1,9 @@
 //! The configuration that each client needs to reach the gateway, ready to paste.
 
+use crate::static_tokens;
 use http::Uri;
+use mcp_proto::Policy;
+use mcp_proto::auth::Discovery;
 use serde_json::{Value, json};
 
 /// A client whose configuration the gateway knows.
@@ -49,13 +52,29 @@ impl Client {
     }
 }
 
+/// The variable in which a caller has the token, where a client must be told to send one: not where
+/// nobody is asked, and not where clients find an authorization server, since a configured header
+/// keeps some of them from asking it.
+pub fn token_variable(policy: &Policy) -> Option<String> {
+    let auth = &policy.auth;
+    let discovered = auth.authorization_server.is_some() && auth.discovery != Discovery::Off;
+    let needed = !auth.verifiers.is_empty() && !discovered;
+    needed.then(|| static_tokens::variable(&policy.service_name))
+}
+
 /// The configuration with which `client` reaches `url` under the name `service_name`: a shell
 /// command or a JSON document, and a line end.
 ///
-/// Nobody is asked for a token yet, so no entry has an `Authorization` header: each form has one
-/// place for it, the `headers` beside the URL, or `--header`.
-pub fn configuration(client: Client, service_name: &str, url: &str) -> String {
-    let (key, entry) = match client {
+/// With a `token_variable` it sends the token that is in this variable, and has the variable's name
+/// in place of the token. Where a client reads no variable, it asks for the token (VS Code), or
+/// `<NAME>` is to be replaced by it (Claude Desktop).
+pub fn configuration(
+    client: Client,
+    service_name: &str,
+    url: &str,
+    token_variable: Option<&str>,
+) -> String {
+    let (key, mut entry) = match client {
         Client::ClaudeCode => {
             let add = [
                 "claude",
@@ -66,7 +85,8 @@ pub fn configuration(client: Client, service_name: &str, url: &str) -> String {
                 service_name,
                 url,
             ];
-            return shell_line(&add);
+            // Last, since `claude` takes all words after `--header` for headers.
+            return shell_line(&add, token_variable);
         }
         Client::Inspector => {
             let package = "@modelcontextprotocol/inspector";
@@ -79,24 +99,56 @@ pub fn configuration(client: Client, service_name: &str, url: &str) -> String {
                 "--server-url",
                 url,
             ];
-            return shell_line(&inspect);
+            return shell_line(&inspect, token_variable);
         }
-        Client::ClaudeDesktop => ("mcpServers", stdio_bridge(url)),
+        Client::ClaudeDesktop => ("mcpServers", stdio_bridge(url, token_variable)),
         Client::ClaudeJson => ("mcpServers", json!({"type": "http", "url": url})),
         Client::Cursor => ("mcpServers", json!({"url": url})),
         Client::VsCode => ("servers", json!({"type": "http", "url": url})),
     };
-    let document = json!({key: {service_name: entry}});
+    let input = input_id(service_name);
+    let reference = match (client, token_variable) {
+        (Client::ClaudeJson, Some(variable)) => Some(format!("${{{variable}}}")),
+        (Client::Cursor, Some(variable)) => Some(format!("${{env:{variable}}}")),
+        (Client::VsCode, Some(_)) => Some(format!("${{input:{input}}}")),
+        _ => None,
+    };
+    if let Some(reference) = reference {
+        entry["headers"] = json!({"Authorization": format!("Bearer {reference}")});
+    }
+    let mut document = json!({key: {service_name: entry}});
+    if client == Client::VsCode && token_variable.is_some() {
+        document["inputs"] = json!([{
+            "type": "promptString",
+            "id": input,
+            "description": format!("Token for {service_name}"),
+            "password": true,
+        }]);
+    }
     format!("{document:#}\n")
 }
 
-/// Claude Desktop's file knows only commands: this one speaks stdio there and HTTP here.
-fn stdio_bridge(url: &str) -> Value {
+/// The name under which VS Code asks for the token and keeps it.
+fn input_id(service_name: &str) -> String {
+    let fit = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    let name: String = service_name.chars().map(fit).collect();
+    format!("{name}-token")
+}
+
+/// Claude Desktop's file knows only commands: this one speaks stdio there and HTTP here. A space
+/// within an argument is lost on some systems, so that the header's value goes in a variable, which
+/// mcp-remote puts in.
+fn stdio_bridge(url: &str, token_variable: Option<&str>) -> Value {
     let mut args = vec!["-y", "mcp-remote", url];
     if !is_taken_by_mcp_remote(url) {
         args.push("--allow-http");
     }
-    json!({"command": "npx", "args": args})
+    let Some(variable) = token_variable else {
+        return json!({"command": "npx", "args": args});
+    };
+    args.extend(["--header", "Authorization:${AUTH_HEADER}"]);
+    let env = json!({"AUTH_HEADER": format!("Bearer <{variable}>")});
+    json!({"command": "npx", "args": args, "env": env})
 }
 
 /// mcp-remote takes plain HTTP by itself only for these two names; `[::1]` is not one of them.
@@ -107,15 +159,20 @@ fn is_taken_by_mcp_remote(url: &str) -> bool {
     url.scheme_str() != Some("http") || matches!(url.host(), Some("localhost" | "127.0.0.1"))
 }
 
-/// The words as a line that a POSIX shell reads as just these words.
-fn shell_line(words: &[&str]) -> String {
+/// The words as a line that a POSIX shell reads as just these words, and the option that sends the
+/// token; in it the shell puts the variable's value.
+fn shell_line(words: &[&str], token_variable: Option<&str>) -> String {
     // Only a NUL cannot be quoted, and no word of ours has one.
     let words = words.iter().map(|word| word.replace('\0', ""));
-    let line = words
+    let mut line = words
         .map(|word| shlex::try_quote(&word).map_or_else(|_| String::new(), Into::into))
         .collect::<Vec<String>>()
         .join(" ");
-    format!("{line}\n")
+    if let Some(variable) = token_variable {
+        line.push_str(&format!(" --header \"Authorization: Bearer ${variable}\""));
+    }
+    line.push('\n');
+    line
 }
 
 #[cfg(test)]
@@ -125,7 +182,7 @@ mod tests {
     const URL: &str = "http://127.0.0.1:8080/mcp";
 
     fn document(client: Client, url: &str) -> Value {
-        serde_json::from_str(&configuration(client, "demo", url)).unwrap()
+        serde_json::from_str(&configuration(client, "demo", url, None)).unwrap()
     }
 
     #[test]
@@ -150,16 +207,72 @@ mod tests {
     #[test]
     fn command_lines_are_what_each_client_takes() {
         assert_eq!(
-            configuration(Client::ClaudeCode, "demo", URL),
+            configuration(Client::ClaudeCode, "demo", URL, None),
             "claude mcp add --transport http demo http://127.0.0.1:8080/mcp\n"
         );
         assert_eq!(
-            configuration(Client::Inspector, "demo", URL),
+            configuration(Client::Inspector, "demo", URL, None),
             "npx -y @modelcontextprotocol/inspector --transport http --server-url http://127.0.0.1:8080/mcp\n"
         );
-        let hostile = configuration(Client::ClaudeCode, "a b", "http://x/$(rm)'");
+        let hostile = configuration(Client::ClaudeCode, "a b", "http://x/$(rm)'", None);
         let words = shlex::split(&hostile).unwrap();
         assert_eq!(words[5..], ["a b", "http://x/$(rm)'"]);
+    }
+
+    #[test]
+    fn a_token_is_named_as_each_client_has_it() {
+        let shown = |client| configuration(client, "a b", URL, Some("A_B_API_TOKEN"));
+        let header = "--header \"Authorization: Bearer $A_B_API_TOKEN\"\n";
+        for client in [Client::ClaudeCode, Client::Inspector] {
+            assert!(shown(client).ends_with(header), "{client:?}");
+        }
+        let parsed = |client| -> Value { serde_json::from_str(&shown(client)).unwrap() };
+        let claude = parsed(Client::ClaudeJson);
+        let headers = json!({"Authorization": "Bearer ${A_B_API_TOKEN}"});
+        assert_eq!(claude["mcpServers"]["a b"]["headers"], headers);
+        let cursor = parsed(Client::Cursor);
+        let headers = json!({"Authorization": "Bearer ${env:A_B_API_TOKEN}"});
+        assert_eq!(cursor["mcpServers"]["a b"]["headers"], headers);
+        let vscode = parsed(Client::VsCode);
+        let headers = json!({"Authorization": "Bearer ${input:a-b-token}"});
+        assert_eq!(vscode["servers"]["a b"]["headers"], headers);
+        let input = &vscode["inputs"][0];
+        assert_eq!(
+            (&input["id"], &input["password"]),
+            (&json!("a-b-token"), &json!(true))
+        );
+        let desktop = parsed(Client::ClaudeDesktop);
+        let entry = &desktop["mcpServers"]["a b"];
+        let args = json!([
+            "-y",
+            "mcp-remote",
+            URL,
+            "--header",
+            "Authorization:${AUTH_HEADER}"
+        ]);
+        assert_eq!(entry["args"], args);
+        assert_eq!(
+            entry["env"],
+            json!({"AUTH_HEADER": "Bearer <A_B_API_TOKEN>"})
+        );
+    }
+
+    #[test]
+    fn a_header_is_for_callers_who_find_no_authorization_server() {
+        use mcp_proto::auth::{AuthorizationServer, Verifier};
+
+        let mut policy = Policy::default();
+        assert_eq!(token_variable(&policy), None);
+        policy.auth.verifiers = vec![Verifier::Static(Vec::new())];
+        policy.service_name = "demo-mcp".to_owned();
+        assert_eq!(token_variable(&policy).as_deref(), Some("DEMO_API_TOKEN"));
+        policy.auth.authorization_server = Some(AuthorizationServer {
+            issuer: "https://as.example.org".to_owned(),
+            metadata: None,
+        });
+        assert_eq!(token_variable(&policy), None);
+        policy.auth.discovery = Discovery::Off;
+        assert_eq!(token_variable(&policy).as_deref(), Some("DEMO_API_TOKEN"));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use crate::fetch::Roots;
 use crate::page::page;
+use crate::print_config::token_variable;
+use crate::static_tokens::TokenFile;
 use mcp_proto::Policy;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -32,8 +34,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// Where audit records go.
     pub audit: AuditSink,
-    /// A file with more static tokens, which is read again when it changes.
-    pub token_file: Option<PathBuf>,
+    /// A file with more static tokens, which is to be watched ([`TokenFile::watch`]).
+    pub token_file: Option<TokenFile>,
     /// What a verifier that does not work does to the start.
     pub startup_check: StartupCheck,
     /// Threads of the runtime.
@@ -80,10 +82,12 @@ impl Settings {
         let first = bound.first().or(self.listen.first()).copied();
         let first = first.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into());
         let url = url(self.public_url.as_deref(), first, &self.policy.path);
+        self.policy.auth.resource.clone_from(&url);
         self.policy.page = page(
             &self.policy.service_name,
             &self.policy.service_version,
             &url,
+            token_variable(&self.policy).as_deref(),
         );
         url
     }
@@ -282,6 +286,7 @@ mod tests {
         ] {
             let bound: SocketAddr = bound.parse().unwrap();
             assert_eq!(settings.listening(&[bound]), url);
+            assert_eq!(settings.policy.auth.resource, url);
             assert_eq!(settings.policy.ports, [bound.port()]);
             assert!(settings.policy.page.contains(url));
         }

@@ -26,6 +26,9 @@ over the environment, and that over the file; a list replaces the list below it.
 Environment: MCP_GATEWAY_ and the option's name, as in MCP_GATEWAY_SESSION_TTL=10m. SERVICE_NAME,
   SERVICE_VERSION and PORT also go without the prefix; the prefixed ones win over them. Lists have
   commas, as in MCP_GATEWAY_ENV=API_KEY,MODE=fast. An empty variable counts as unset.
+  SERVICE_API_TOKEN (demo and demo-mcp have DEMO_API_TOKEN) holds the service's own token, and
+  SERVICE_API_TOKEN_PREVIOUS the one before it while clients change over; with auth http and without
+  static, it is what the gateway tries the service with.
 File (--config FILE, or MCP_GATEWAY_CONFIG): the options without their dashes, as in
   session-ttl = "10m", host = ["127.0.0.1", "::1"], command = ["node", "server.js"].
   No variable holds the command.
@@ -158,11 +161,11 @@ fn arguments() -> impl Iterator<Item = Arg> {
             .help(format!("{} [default: {default}]", limit.spec.help))
             .help_heading("Limits")
     });
-    let plain = options::all().filter(|spec| LIMITS.iter().all(|it| it.spec.name != spec.name));
-    [config]
-        .into_iter()
-        .chain(plain.map(|spec| argument(&spec)))
-        .chain(limits)
+    let plain = options::SECTIONS.into_iter().flat_map(|(heading, specs)| {
+        let specs = specs.iter();
+        specs.map(move |spec| argument(spec).help_heading(heading))
+    });
+    [config].into_iter().chain(plain).chain(limits)
 }
 
 fn argument(spec: &Spec) -> Arg {

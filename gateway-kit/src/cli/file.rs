@@ -1,5 +1,6 @@
 //! The TOML file as a layer.
 
+use super::auth_options::SCOPE;
 use super::error::{Error, quoted};
 use super::options::{self, ENV, Shape, Spec};
 use super::typed::{Given, Source, Typed};
@@ -38,7 +39,7 @@ fn parse(text: &str, name: &str) -> Result<Typed, String> {
 
 fn values(spec: &Spec, value: Value) -> Result<Vec<OsString>, String> {
     let values = match (spec.shape, value) {
-        (_, Value::Table(table)) if spec.name == ENV => table
+        (_, Value::Table(table)) if matches!(spec.name, ENV | SCOPE) => table
             .into_iter()
             .map(|(name, value)| Ok(format!("{name}={}", scalar(value)?)))
             .collect::<Result<Vec<_>, String>>()?,
@@ -114,6 +115,10 @@ mod tests {
         );
         assert_eq!(given(r#"env = ["A", "B=1,2"]"#, "env"), ["A", "B=1,2"]);
         assert_eq!(given("[env]\nA = \"x\"\nB = 2", "env"), ["A=x", "B=2"]);
+        assert_eq!(
+            given("[scope]\n\"tools/call:a*\" = \"x y\"", "scope"),
+            ["tools/call:a*=x y"]
+        );
         assert_eq!(
             given(r#"command = ["node", "a b"]"#, "command"),
             ["node", "a b"]

@@ -1,5 +1,8 @@
 //! What the typed values mean: the only way from text to [`Settings`].
 
+use super::auth::Authentication;
+use super::auth_options::{AUDIT, AUDIT_FAILURE, TRUSTED_PROXIES};
+use super::auth_value;
 use super::environment::Environment;
 use super::error::{Error, quoted};
 use super::limits::{self, LIMITS};
@@ -11,6 +14,7 @@ use crate::fetch::Roots;
 use crate::settings::{
     AuditSink, ChildCommand, LogFormat, LogSettings, Settings, StartupCheck, default_workers, url,
 };
+use crate::static_tokens::TokenFile;
 use mcp_proto::{Limits, Policy};
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -29,6 +33,12 @@ pub(crate) struct Meaning {
     guard: bool,
     public_url: Option<String>,
     allow_unauthenticated: bool,
+    token_file: Option<TokenFile>,
+    startup_check: StartupCheck,
+    audit: AuditSink,
+    /// What asks callers for a token, if anything does.
+    asked_by: Option<String>,
+    warnings: Vec<String>,
     /// The document of `--check-config`.
     pub(crate) document: String,
 }
@@ -70,6 +80,12 @@ impl Meaning {
             })?),
             None => None,
         };
+        let mut authentication = Authentication::read(&mut reading, env, &service_name)?;
+        let audit = audit(&mut reading)?;
+        authentication.policy.refuse_unaudited =
+            reading.one(AUDIT_FAILURE, false, auth_value::audit_failure, |refuse| {
+                Value::from(if *refuse { "refuse" } else { "warn" })
+            })?;
         let policy = Policy {
             service_name,
             service_version,
@@ -79,6 +95,7 @@ impl Meaning {
             allowed_hosts,
             allowed_origins,
             startup_probe: switch(&mut reading, STARTUP_PROBE, defaults.startup_probe)?,
+            auth: authentication.policy,
             ..Policy::default()
         };
         let guard = switch(&mut reading, GUARD, true)?;
@@ -98,31 +115,29 @@ impl Meaning {
             guard,
             public_url: public.map(|(url, _)| url),
             allow_unauthenticated,
+            token_file: authentication.token_file,
+            startup_check: authentication.startup_check,
+            audit,
+            asked_by: authentication.asked_by,
             document: reading.document(),
+            warnings: authentication.warnings,
         })
     }
 
     /// The settings of a gateway that may be started; `None` where nothing is there to serve.
-    pub(crate) fn settings(self) -> Result<Option<Settings>, Error> {
-        let Some(child) = self.child else {
+    pub(crate) fn settings(mut self) -> Result<Option<Settings>, Error> {
+        let Some(child) = self.child.take() else {
             return Ok(None);
         };
-        if !self.allow_unauthenticated {
-            let open = self
-                .listen
-                .iter()
-                .find(|address| !address.ip().is_loopback());
-            let why = "and callers are not asked who they are; add --allow-unauthenticated if that \
-                       is meant";
-            if let Some(open) = open {
-                let ip = open.ip();
-                let line =
-                    format!("{ip} can be reached from other machines, {why}, or bind to 127.0.0.1");
-                return Err(Error::about(HOST, line));
-            }
-            if self.public_url.is_some() {
-                let line = format!("makes the gateway public, {why}, or leave the URL out");
-                return Err(Error::about(PUBLIC_URL, line));
+        match (&self.asked_by, self.allow_unauthenticated) {
+            (Some(_), false) | (None, true) => {}
+            (None, false) => self.stays_on_this_machine()?,
+            (Some(asked_by), true) => {
+                let line = format!(
+                    "is given together with {asked_by}, which has callers asked for a token; leave \
+                     one of them out"
+                );
+                return Err(Error::about(ALLOW_UNAUTHENTICATED, line));
             }
         }
         Ok(Some(Settings {
@@ -130,19 +145,40 @@ impl Meaning {
             listen: self.listen,
             child,
             log: self.log,
-            audit: AuditSink::default(),
-            token_file: None,
-            startup_check: StartupCheck::default(),
+            audit: self.audit,
+            token_file: self.token_file,
+            startup_check: self.startup_check,
             workers: self.workers,
             guard: self.guard,
             public_url: self.public_url,
             roots: Roots::default(),
-            warnings: Vec::new(),
+            warnings: self.warnings,
         }))
     }
 
-    /// The service's name and the URL for a client's configuration.
-    pub(crate) fn reached_as(&self) -> Result<(&str, String), Error> {
+    /// Whoever is not asked who they are must be on this machine.
+    fn stays_on_this_machine(&self) -> Result<(), Error> {
+        let mut open = self.listen.iter().map(SocketAddr::ip);
+        let why = "and callers are not asked who they are; give auth, or add \
+                   --allow-unauthenticated if that is meant";
+        if let Some(ip) = open.find(|ip| !ip.is_loopback()) {
+            let line =
+                format!("{ip} can be reached from other machines, {why}, or bind to 127.0.0.1");
+            return Err(Error::about(HOST, line));
+        }
+        if self.public_url.is_some() {
+            let line = format!("makes the gateway public, {why}, or leave the URL out");
+            return Err(Error::about(PUBLIC_URL, line));
+        }
+        if !self.policy.auth.trusted_proxies.is_empty() {
+            let line = format!("says that a proxy stands in front, {why}, or leave it out");
+            return Err(Error::about(TRUSTED_PROXIES, line));
+        }
+        Ok(())
+    }
+
+    /// The policy, and the URL for a client's configuration.
+    pub(crate) fn reached_as(&self) -> Result<(&Policy, String), Error> {
         let bound = self.listen[0];
         if bound.port() == 0 && self.public_url.is_none() {
             return Err(Error::about(
@@ -151,7 +187,7 @@ impl Meaning {
             ));
         }
         let url = url(self.public_url.as_deref(), bound, &self.policy.path);
-        Ok((&self.policy.service_name, url))
+        Ok((&self.policy, url))
     }
 }
 
@@ -260,6 +296,15 @@ fn log(reading: &mut Reading<'_>) -> Result<LogSettings, Error> {
     })
 }
 
+fn audit(reading: &mut Reading<'_>) -> Result<AuditSink, Error> {
+    let show = |sink: &AuditSink| match sink {
+        AuditSink::Stdout => Value::from("stdout"),
+        AuditSink::Off => Value::from("off"),
+        AuditSink::File(path) => display_os(path),
+    };
+    reading.one(AUDIT, AuditSink::default(), auth_value::audit, show)
+}
+
 fn read_limits(reading: &mut Reading<'_>) -> Result<Limits, Error> {
     let mut limits = Limits::default();
     for limit in LIMITS {
@@ -288,11 +333,15 @@ fn default_name(typed: &Typed) -> Option<String> {
     }
 }
 
-fn switch(reading: &mut Reading<'_>, key: &'static str, default: bool) -> Result<bool, Error> {
+pub(super) fn switch(
+    reading: &mut Reading<'_>,
+    key: &'static str,
+    default: bool,
+) -> Result<bool, Error> {
     reading.one(key, default, value::switch, |on| Value::from(*on))
 }
 
-fn display(value: &impl ToString) -> Value {
+pub(super) fn display(value: &impl ToString) -> Value {
     Value::from(value.to_string())
 }
 

@@ -5,20 +5,25 @@
 //! [`parse`], which reads no global but the file that it is told of.
 
 mod amount;
+mod auth;
+mod auth_options;
+mod auth_value;
 mod command_line;
 mod environment;
 mod error;
 mod file;
 mod limits;
 mod meaning;
+mod oauth;
 mod options;
 mod reading;
+mod tokens;
 mod typed;
 mod value;
 
 pub use error::Error;
 
-use crate::print_config::configuration;
+use crate::print_config::{configuration, token_variable};
 use crate::settings::Settings;
 use command_line::{Asked, Request};
 use environment::Environment;
@@ -64,8 +69,10 @@ pub fn parse(
         Request::Guard { marker } => Invocation::Guard { marker },
         Request::PrintConfig { asked, client } => {
             let meaning = understand(asked, &env)?;
-            let (service_name, url) = meaning.reached_as()?;
-            Invocation::PrintConfig(configuration(client, service_name, &url))
+            let (policy, url) = meaning.reached_as()?;
+            let variable = token_variable(policy);
+            let name = &policy.service_name;
+            Invocation::PrintConfig(configuration(client, name, &url, variable.as_deref()))
         }
         Request::Serve { asked, check } => {
             let mut meaning = understand(asked, &env)?;

@@ -1,5 +1,6 @@
 //! The one table of options: the command line, the environment and the file all read it.
 
+use super::auth_options::{AUDIT_RECORDS, AUTHENTICATION, OAUTH};
 use super::limits::LIMITS;
 
 /// How many values an option takes, and how they are typed.
@@ -75,10 +76,19 @@ const OPTIONS: &[Spec] = &[
     Spec { name: COMMAND, value: "COMMAND", shape: Shape::Words, help: "The stdio MCP server to serve, and its arguments" },
 ];
 
+/// Every option but the limits, under the headings that the help has.
+pub(crate) const SECTIONS: [(Option<&str>, &[Spec]); 4] = [
+    (None, OPTIONS),
+    (Some("Authentication"), AUTHENTICATION),
+    (Some("OAuth"), OAUTH),
+    (Some("Audit"), AUDIT_RECORDS),
+];
+
 /// Every option, the limits last.
 pub(crate) fn all() -> impl Iterator<Item = Spec> {
     let limits = LIMITS.iter().map(|limit| limit.spec);
-    OPTIONS.iter().copied().chain(limits)
+    let plain = SECTIONS.into_iter().flat_map(|(_, specs)| specs);
+    plain.copied().chain(limits)
 }
 
 /// The environment variables of an option, the one that wins first.

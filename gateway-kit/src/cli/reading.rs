@@ -20,17 +20,32 @@ pub(crate) struct Shown {
 pub(crate) struct Reading<'a> {
     typed: &'a Typed,
     shown: Vec<Shown>,
+    remarks: Vec<String>,
 }
 
 impl<'a> Reading<'a> {
     pub(crate) fn new(typed: &'a Typed) -> Self {
-        let shown = Vec::new();
-        Self { typed, shown }
+        Self {
+            typed,
+            shown: Vec::new(),
+            remarks: Vec::new(),
+        }
     }
 
-    /// What is in force as a TOML document that can be given back with `--config`.
+    /// What is in force as a TOML document that can be given back with `--config`; the remarks are
+    /// its last lines.
     pub(crate) fn document(&self) -> String {
-        self.shown.iter().map(Shown::line).collect()
+        let remark = |text: &String| {
+            let text = masked(text).replace(char::is_control, "?");
+            format!("# {text}\n")
+        };
+        let lines = self.shown.iter().map(Shown::line);
+        lines.chain(self.remarks.iter().map(remark)).collect()
+    }
+
+    /// Adds a comment to the document, for what is in force and no option.
+    pub(crate) fn remark(&mut self, text: String) {
+        self.remarks.push(text);
     }
 
     /// One value, or what stands if none was typed.
