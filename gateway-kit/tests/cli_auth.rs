@@ -8,6 +8,7 @@ use mcp_proto::auth::{
 use proptest::prelude::*;
 use std::ffi::OsString;
 use std::fs;
+use std::path::PathBuf;
 use tempfile::TempDir;
 
 type Env<'a> = &'a [(&'a str, &'a str)];
@@ -737,4 +738,16 @@ fn clients_are_told_of_the_header_unless_they_find_an_issuer() {
     let url = settings.listening(&["127.0.0.1:9".parse().unwrap()]);
     assert_eq!(settings.policy.auth.resource, url);
     assert!(settings.policy.page.contains("$DEMO_API_TOKEN"));
+}
+
+#[test]
+fn audit_files_are_verified_in_the_order_given() {
+    match run("audit verify b a", &[]) {
+        Ok(Invocation::AuditVerify(files)) => assert_eq!(files, ["b", "a"].map(PathBuf::from)),
+        other => panic!("{other:?}"),
+    }
+    for args in ["audit verify", "audit", "audit check x"] {
+        let line = run(args, &[]).expect_err(args).to_string();
+        assert!(!line.contains('\n'), "{line}");
+    }
 }

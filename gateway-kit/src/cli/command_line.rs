@@ -19,6 +19,9 @@ const MARKER: &str = "marker";
 const DEMO_SERVER: &str = "demo-server";
 const PRINT_CONFIG: &str = "print-config";
 const GUARD: &str = "guard";
+const AUDIT: &str = "audit";
+const VERIFY: &str = "verify";
+const FILE: &str = "file";
 
 const AFTER_HELP: &str = r#"Every option can also be given in the environment and in a TOML file. The command line wins
 over the environment, and that over the file; a list replaces the list below it.
@@ -47,6 +50,7 @@ pub(crate) enum Request {
         client: Client,
     },
     DemoServer,
+    AuditVerify(Vec<PathBuf>),
     Guard {
         marker: String,
     },
@@ -83,6 +87,11 @@ pub(crate) fn read(
         Some((GUARD, inner)) => Request::Guard {
             marker: inner.get_one(MARKER).cloned().unwrap_or_default(),
         },
+        Some((AUDIT, inner)) => {
+            let files = inner.subcommand_matches(VERIFY);
+            let files = files.and_then(|verify| verify.get_many(FILE));
+            Request::AuditVerify(files.into_iter().flatten().cloned().collect())
+        }
         Some(_) => Request::DemoServer,
         None => Request::Serve {
             asked,
@@ -113,7 +122,8 @@ fn command(binary_name: &'static str) -> Command {
         .about("Serves a stdio MCP server over Streamable HTTP")
         .override_usage(format!(
             "{binary_name} [OPTIONS] -- COMMAND [ARGS]...\n       {binary_name} [OPTIONS] --demo\n       \
-             {binary_name} [OPTIONS] {PRINT_CONFIG} --client CLIENT"
+             {binary_name} [OPTIONS] {PRINT_CONFIG} --client CLIENT\n       \
+             {binary_name} {AUDIT} {VERIFY} FILE..."
         ))
         .after_help(AFTER_HELP)
         .disable_help_subcommand(true)
@@ -136,6 +146,24 @@ fn command(binary_name: &'static str) -> Command {
                         .required(true)
                         .value_parser(PossibleValuesParser::new(Client::ALL.map(Client::name)))
                         .help("Whose configuration; claude-json is for .mcp.json"),
+                ),
+        )
+        .subcommand(
+            Command::new(AUDIT)
+                .about("What can be done with audit records")
+                .disable_help_subcommand(true)
+                .subcommand_required(true)
+                .subcommand(
+                    Command::new(VERIFY)
+                        .about("Verify files of audit records, the oldest first")
+                        .arg(
+                            Arg::new(FILE)
+                                .value_name("FILE")
+                                .num_args(1..)
+                                .required(true)
+                                .value_parser(ValueParser::path_buf())
+                                .help("A file that was given to --audit, or a part of one"),
+                        ),
                 ),
         )
         .subcommand(

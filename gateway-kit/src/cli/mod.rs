@@ -45,6 +45,8 @@ pub enum Invocation {
     Help(String),
     /// Be the demo server on stdin and stdout: [`crate::demo::serve`].
     DemoServer,
+    /// Verify these files of audit records, in this order.
+    AuditVerify(Vec<PathBuf>),
     /// Be the guard of a gateway: `guard::run` with stdin.
     Guard {
         /// What the gateway's children have in their environment.
@@ -66,6 +68,7 @@ pub fn parse(
     Ok(match command_line::read(args, binary_name)? {
         Request::Text(text) => Invocation::Help(text),
         Request::DemoServer => Invocation::DemoServer,
+        Request::AuditVerify(files) => Invocation::AuditVerify(files),
         Request::Guard { marker } => Invocation::Guard { marker },
         Request::PrintConfig { asked, client } => {
             let meaning = understand(asked, &env)?;
