@@ -12,6 +12,7 @@ use gateway_kit::fetch::Client;
 use gateway_kit::guard::GuardHandle;
 use gateway_kit::outside::Outside;
 use gateway_kit::settings::{Settings, StartupCheck};
+use gateway_kit::static_tokens::Watch;
 use mcp_proto::auth::{Token, Verdict};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
@@ -41,6 +42,8 @@ pub struct Server {
     children_ended: mpsc::Receiver<()>,
     audit: AuditLog,
     audit_changed: Arc<Notify>,
+    /// Reads the static tokens again.
+    watch: Option<Watch>,
 }
 
 impl Server {
@@ -109,6 +112,7 @@ impl Server {
             children_ended,
             audit,
             audit_changed,
+            watch: None,
         };
         let failures = started.await.map_err(io::Error::other)?;
         for failure in &failures {
@@ -121,6 +125,14 @@ impl Server {
             return Err(io::Error::other(format!(
                 "{failure} (--startup-check warn starts anyway)"
             )));
+        }
+        if let Some(file) = settings.token_file {
+            let driver = Arc::downgrade(&server.driver);
+            server.watch = Some(file.watch(move |tokens| {
+                if let Some(driver) = driver.upgrade() {
+                    driver.with_gateway(|gateway, now| gateway.handle_static_tokens(&tokens, now));
+                }
+            })?);
         }
         Ok(server)
     }
@@ -171,6 +183,7 @@ impl Server {
             mut children_ended,
             audit,
             audit_changed,
+            watch,
         } = self;
         info!(%url, ?addresses, "listening");
         // Dropped with this future, if an embedder drops it, they end with it.
@@ -205,6 +218,7 @@ impl Server {
         }
         // What happened until now is on record.
         drop(audit);
+        drop(watch);
         info!("stopped");
     }
 }

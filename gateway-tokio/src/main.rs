@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use gateway_kit::cli::{self, Invocation};
 use gateway_kit::settings::Settings;
-use gateway_kit::{demo, descriptors, guard, logging};
+use gateway_kit::{audit, demo, descriptors, guard, logging};
 use gateway_tokio::Server;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -28,6 +28,15 @@ fn main() -> ExitCode {
             Invocation::CheckConfig(text) | Invocation::PrintConfig(text) | Invocation::Help(text),
         ) => io::stdout().write_all(text.as_bytes()),
         Ok(Invocation::DemoServer) => demo::serve(io::stdin().lock(), io::stdout()),
+        Ok(Invocation::AuditVerify(files)) => {
+            return match audit::verify_files(&files, io::stdout()) {
+                Ok(_) => ExitCode::SUCCESS,
+                Err(error) => {
+                    tell(format_args!("mcp-gateway: {error}"));
+                    ExitCode::FAILURE
+                }
+            };
+        }
         Ok(Invocation::Guard { marker }) => guard::run(&marker, io::stdin()),
         Err(error) => {
             tell(format_args!("{error}"));

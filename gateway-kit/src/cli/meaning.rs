@@ -3,7 +3,7 @@
 use super::auth::Authentication;
 use super::auth_options::{AUDIT, AUDIT_FAILURE, TRUSTED_PROXIES};
 use super::auth_value;
-use super::environment::Environment;
+use super::environment::{self, Environment};
 use super::error::{Error, quoted};
 use super::limits::{self, LIMITS};
 use super::options::*;
@@ -39,6 +39,7 @@ pub(crate) struct Meaning {
     /// What asks callers for a token, if anything does.
     asked_by: Option<String>,
     warnings: Vec<String>,
+    roots: Roots,
     /// The document of `--check-config`.
     pub(crate) document: String,
 }
@@ -103,6 +104,10 @@ impl Meaning {
         let count = |count: &usize| Value::from(i64::try_from(*count).unwrap_or(i64::MAX));
         let workers = reading.one(WORKERS, default_workers(), value::workers, count)?;
         let limits = read_limits(&mut reading)?;
+        let roots = match authentication.asked_by {
+            Some(_) => roots(env)?,
+            None => Roots::default(),
+        };
         Ok(Self {
             policy: Policy { limits, ..policy },
             listen: hosts
@@ -121,6 +126,7 @@ impl Meaning {
             asked_by: authentication.asked_by,
             document: reading.document(),
             warnings: authentication.warnings,
+            roots,
         })
     }
 
@@ -151,7 +157,7 @@ impl Meaning {
             workers: self.workers,
             guard: self.guard,
             public_url: self.public_url,
-            roots: Roots::default(),
+            roots: self.roots,
             warnings: self.warnings,
         }))
     }
@@ -282,6 +288,18 @@ fn variables(
     let hidden = (!hidden.is_empty()).then(|| format!("and, masked: {}", hidden.join(" ")));
     reading.show_partly(ENV, Some(Value::Array(passed_on)), given, hidden);
     Ok(variables)
+}
+
+/// The certificates that are built in, and those of the file that other programs take them from
+/// too.
+fn roots(env: &Environment) -> Result<Roots, Error> {
+    const VARIABLE: &str = "SSL_CERT_FILE";
+    let mut roots = Roots::default();
+    if let Some(path) = environment::value(env, VARIABLE) {
+        let added = roots.add_file(Path::new(path));
+        added.map_err(|why| Error::about(VARIABLE, why))?;
+    }
+    Ok(roots)
 }
 
 fn log(reading: &mut Reading<'_>) -> Result<LogSettings, Error> {
