@@ -576,6 +576,11 @@ fn what_may_not_be_meant_is_a_warning() {
         (JWT, &[SERVICE], "auth does not name static"),
         ("--auth none", &[SERVICE], "auth does not name static"),
         (
+            "--required-scopes a",
+            &[SERVICE],
+            "required-scopes locks out every token of static",
+        ),
+        (
             "--trusted-proxies 0.0.0.0/0",
             &[SERVICE],
             "0.0.0.0/0: anyone's",

@@ -106,6 +106,15 @@ impl Authentication {
             let none = Vec::new;
             policy.required_scopes =
                 reading.many(REQUIRED_SCOPES, none(), value::scope, display)?;
+            let unscoped = [VerifierKind::Static, VerifierKind::Http];
+            if let Some(kind) = unscoped.into_iter().find(|kind| kinds.contains(kind))
+                && !policy.required_scopes.is_empty()
+            {
+                warnings.push(format!(
+                    "{REQUIRED_SCOPES} locks out every token of {}, which have no scopes",
+                    kind.as_str()
+                ));
+            }
             let show = |rule: &_| Value::from(value::show_scope_rule(rule));
             policy.scope_rules = reading.many(SCOPE, Vec::new(), value::scope_rule, show)?;
         }
