@@ -15,6 +15,7 @@
 //     POST /control/revoke     {token}: revokes an opaque access token, as its user would
 //     POST /control/forget     {user}: takes back all that a user granted
 //     POST /control/rotate     issues with a new key, and publishes no other
+//     POST /control/answer     {how}: answers properly, or with an error, nonsense or nothing
 
 import { once } from 'node:events';
 import { createServer } from 'node:http';
@@ -127,6 +128,14 @@ async function agree(request, response) {
   });
 }
 
+const answers = {
+  properly: (request, response) => provider.callback()(request, response),
+  error: (_request, response) => response.writeHead(500).end(),
+  nonsense: (_request, response) => response.end('{"active": "perhaps"'),
+  nothing: () => {}
+};
+let answer = answers.properly;
+
 const controls = {
   requests: async () => requests,
 
@@ -170,15 +179,19 @@ const controls = {
   async rotate() {
     key = await newKey();
     provider = authorizationServer(issuer, key);
+  },
+
+  async answer({ how }) {
+    answer = answers[how];
   }
 };
 
 async function control(request, response) {
   const run = controls[request.url.slice('/control/'.length)];
   const body = Buffer.concat(await request.toArray()).toString();
-  const answer = await run(body === '' ? {} : JSON.parse(body));
+  const result = await run(body === '' ? {} : JSON.parse(body));
   response.setHeader('content-type', 'application/json');
-  response.end(JSON.stringify(answer ?? null));
+  response.end(JSON.stringify(result ?? null));
 }
 
 const server = createServer((request, response) => {
@@ -188,7 +201,7 @@ const server = createServer((request, response) => {
   };
   if (request.url.startsWith('/control/')) control(request, response).catch(failed);
   else if (request.url.startsWith('/interaction/')) agree(request, response).catch(failed);
-  else provider.callback()(request, response);
+  else answer(request, response);
 });
 server.listen(0, '127.0.0.1');
 await once(server, 'listening');

@@ -39,7 +39,7 @@ async function refused(url, token) {
   assert.match(challenge, /^Bearer /);
   assert.ok(challenge.includes('error="invalid_token"'), challenge);
   assert.ok(challenge.includes('resource_metadata="'), challenge);
-  assert.equal(session, undefined);
+  assert.equal(session, null);
 }
 
 async function allowed(url, token) {
@@ -194,6 +194,26 @@ check('opaque: the authorization server is never shown a JWT of another issuer',
   assert.deepEqual(await requestsOf('/token/introspection', since), []);
 });
 
+for (const how of ['error', 'nonsense', 'nothing']) {
+  check(
+    `opaque: nobody is let in on an answer that is ${how}, and nobody is kept out later`,
+    async () => {
+      const url = gateways.opaque;
+      const token = await issue({ resource: url });
+      await control('answer', { how });
+      try {
+        const { status, session, text } = await initialize(url, token);
+        assert.equal(status, 503);
+        assert.equal(session, null);
+        assert.doesNotThrow(() => JSON.parse(text));
+      } finally {
+        await control('answer', { how: 'properly' });
+      }
+      await allowed(url, token);
+    }
+  );
+}
+
 // ---- JWTs ----
 
 const claims = () => ({
@@ -259,6 +279,17 @@ check('jwt: one whose grant was taken back is good until its end', async () => {
   const token = await issue({ resource: url, user: 'dave' });
   await control('forget', { user: 'dave' });
   await allowed(url, token);
+});
+
+check('jwt: keys that are known need no authorization server', async () => {
+  const url = gateways.jwt;
+  const token = await issue({ resource: url });
+  await control('answer', { how: 'error' });
+  try {
+    await allowed(url, token);
+  } finally {
+    await control('answer', { how: 'properly' });
+  }
 });
 
 check('jwt: a new key of the authorization server is found', async () => {

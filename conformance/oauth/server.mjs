@@ -35,7 +35,7 @@ const headers = (token, session) => ({
   ...(session === undefined ? {} : { 'mcp-session-id': session, 'mcp-protocol-version': REVISION })
 });
 
-/** One request to the MCP endpoint: its status, challenge, session and text. */
+/** One request to the MCP endpoint: its status, challenge, new session and text. */
 export async function send(url, { method = 'POST', token, session, message }) {
   const body =
     message === undefined ? {} : { body: JSON.stringify({ jsonrpc: '2.0', ...message }) };
@@ -43,7 +43,7 @@ export async function send(url, { method = 'POST', token, session, message }) {
   return {
     status: response.status,
     challenge: response.headers.get('www-authenticate'),
-    session: response.headers.get('mcp-session-id') ?? session,
+    session: response.headers.get('mcp-session-id'),
     text: await response.text()
   };
 }
