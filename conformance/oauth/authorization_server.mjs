@@ -3,8 +3,9 @@
 //     node authorization_server.mjs OPAQUE JWT
 //
 // OPAQUE and JWT are the resources (RFC 8707) that it issues access tokens for: opaque ones for the
-// first, and JWTs (RFC 9068) for the second. It prints one line of JSON: its issuer, and the client
-// that may ask about tokens. It is alice who logs in, unless `login_hint` names someone else.
+// first, and JWTs (RFC 9068) for the second; each has a neighbour below it. It prints one line of
+// JSON: its issuer, and the client that may ask about tokens. It is alice who logs in, unless
+// `login_hint` names someone else.
 //
 // Beside its own endpoints it has those that the checks need:
 //
@@ -31,9 +32,13 @@ const SCOPES = 'mcp:use mcp:delete';
 // A secret that reads otherwise unless it is encoded for Basic (RFC 6749 section 2.3.1).
 const gatewayClient = { client_id: 'the:gateway', client_secret: 'to:be%20 encoded+/=&' };
 
+const opaque = { scope: SCOPES, accessTokenFormat: 'opaque' };
+const jwt = { scope: SCOPES, accessTokenFormat: 'jwt', jwt: { sign: { alg: 'RS256' } } };
 const resourceServers = {
-  [opaqueResource]: { scope: SCOPES, accessTokenFormat: 'opaque' },
-  [jwtResource]: { scope: SCOPES, accessTokenFormat: 'jwt', jwt: { sign: { alg: 'RS256' } } }
+  [opaqueResource]: opaque,
+  [`${opaqueResource}/neighbour`]: opaque,
+  [jwtResource]: jwt,
+  [`${jwtResource}/neighbour`]: jwt
 };
 
 const requests = [];
