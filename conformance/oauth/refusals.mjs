@@ -144,15 +144,16 @@ for (const [kind, url] of Object.entries(gateways)) {
   });
 
   check(`${kind}: a token is good until its end, and so are its streams`, async () => {
+    // The session is not bound to the token, and stays.
+    const lasting = await issue({ resource: url });
+    const session = await open(url, lasting);
     const token = await issue({ resource: url, seconds: 4 });
-    const session = await open(url, token);
     const stream = await listen(url, token, session);
     assert.equal(stream.status, 200);
     for await (const _ of stream.body); // until the gateway ends it
     await refusedAtLast(url, token, session, 'the token to end');
-    const further = await issue({ resource: url });
-    assert.equal((await ping(url, further, session)).status, 200);
-    await end(url, further, session);
+    assert.equal((await ping(url, lasting, session)).status, 200);
+    await end(url, lasting, session);
   });
 }
 
