@@ -1,7 +1,7 @@
 //! A gateway process: found, started, asked how it is, and stopped.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child as Process, Command, Stdio};
@@ -65,8 +65,9 @@ pub struct Gateway {
     pub address: SocketAddr,
     /// How long anything that must happen in it may take.
     pub patience: Duration,
+    /// The lines of its log and of its audit trail, as they came.
     log: Arc<Mutex<Vec<String>>>,
-    reader: Option<JoinHandle<()>>,
+    readers: Vec<JoinHandle<()>>,
 }
 
 impl Gateway {
@@ -89,24 +90,20 @@ impl Gateway {
         };
         let mut process = command
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| format!("{}: {error}", binary.display()))?;
+        let stdout = process.stdout.take().ok_or("no stdout")?;
         let stderr = process.stderr.take().ok_or("no stderr")?;
         let log = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&log);
-        let reader = thread::spawn(move || {
-            for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
-                locked(&kept).push(String::from_utf8_lossy(&line).into_owned());
-            }
-        });
+        let readers = vec![keep(stdout, &log), keep(stderr, &log)];
         let mut gateway = Self {
             process,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             patience: DEADLINE,
             log,
-            reader: Some(reader),
+            readers,
         };
         gateway.address = gateway.wait_for("an address", |gateway| {
             if let Ok(Some(status)) = gateway.process.try_wait() {
@@ -185,7 +182,7 @@ impl Gateway {
         self.log_since(start)
             .iter()
             .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-            .filter(|record| record["target"] == "audit" && record["message"] == "refused")
+            .filter(|record| record["audit"].is_string() && record["event"] == "refused")
             .filter_map(|record| record["reason"].as_str().map(str::to_owned))
             .collect()
     }
@@ -205,7 +202,7 @@ impl Gateway {
                 .try_wait()
                 .map_err(|error| error.to_string())
         })?;
-        if let Some(reader) = self.reader.take() {
+        for reader in self.readers.drain(..) {
             let _ = reader.join();
         }
         if status.success() {
@@ -240,6 +237,16 @@ fn address(line: &str) -> Option<SocketAddr> {
     let (_, rest) = line.split_once("http://")?;
     let end = rest.find('/').unwrap_or(rest.len());
     rest[..end].parse().ok()
+}
+
+/// Keeps the lines of a stream.
+fn keep(stream: impl Read + Send + 'static, log: &Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
+    let log = Arc::clone(log);
+    thread::spawn(move || {
+        for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+            locked(&log).push(String::from_utf8_lossy(&line).into_owned());
+        }
+    })
 }
 
 /// A lock whose holder panicked is as good as any here: lines are pushed whole.

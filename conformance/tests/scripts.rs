@@ -101,7 +101,7 @@ const WRONG: &[(&str, &str)] = &[
         "expected the stream's end",
     ),
     (
-        "session s\nexpect no-log *session opened*",
+        "session s\nexpect no-log *session-opened*",
         "this is in the log",
     ),
     (

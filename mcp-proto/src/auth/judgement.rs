@@ -7,6 +7,9 @@ use super::jwt::{has_audience, seconds};
 use super::scope::split;
 use super::{Clients, Fetched, HttpVerifier, Identity, Principal, Verdict};
 
+/// The error of a server that does not introspect tokens of this kind.
+const UNSUPPORTED: &str = "unsupported_token_type";
+
 /// Judges the answer of the service whose token it is. `anonymous` is the subject of a token that
 /// the service says nothing of.
 pub(crate) fn of_service(
@@ -69,12 +72,18 @@ pub(crate) fn of_introspection(
     audiences: Option<&[&str]>,
     now: u64,
 ) -> Verdict {
-    if fetched.status != StatusCode::OK {
-        return Verdict::Unavailable;
-    }
     let Ok(Value::Object(response)) = serde_json::from_slice(&fetched.body) else {
         return Verdict::Unavailable;
     };
+    match fetched.status {
+        StatusCode::OK => {}
+        // Some servers say so of JWTs, which whoever has them is to verify (RFC 7009 section 2.2.1
+        // has the name).
+        StatusCode::BAD_REQUEST if response.get("error") == Some(&UNSUPPORTED.into()) => {
+            return Verdict::Denied;
+        }
+        _ => return Verdict::Unavailable,
+    }
     match response.get("active") {
         Some(Value::Bool(true)) => {}
         Some(Value::Bool(false)) => return Verdict::Denied,

@@ -174,7 +174,12 @@ impl Authenticator {
         let (verdict, problem) = match result {
             Ok(fetched) => {
                 let verdict = self.judge_answer(verifier, &fetched, digest, now);
-                (verdict, format!("answered with {}", fetched.status))
+                let status = fetched.status;
+                let what = match status.is_success() {
+                    true => "is not what was asked for",
+                    false => "says nothing of the token",
+                };
+                (verdict, format!("answered with {status}, which {what}"))
             }
             Err(failure) => (Verdict::Unavailable, failure.to_string()),
         };
