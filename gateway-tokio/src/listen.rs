@@ -90,10 +90,9 @@ impl Server {
                 changed.notify_one();
             })?
         };
-        let auth = &settings.policy.auth;
-        let outside = match auth.verifiers.is_empty() && auth.authorization_server.is_none() {
-            true => None,
-            false => Some(Outside::start(Client::new(USER_AGENT, &settings.roots))?),
+        let outside = match settings.policy.auth.asks_others() {
+            true => Some(Outside::start(Client::new(USER_AGENT, &settings.roots))?),
+            false => None,
         };
         let equipment = Equipment {
             command: settings.child,

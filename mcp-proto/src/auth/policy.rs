@@ -31,6 +31,16 @@ pub struct AuthPolicy {
     pub refuse_unaudited: bool,
 }
 
+impl AuthPolicy {
+    /// Whether [`GatewayOutput::Fetch`](crate::GatewayOutput::Fetch) or
+    /// [`GatewayOutput::CheckSignature`](crate::GatewayOutput::CheckSignature) may come.
+    pub fn asks_others(&self) -> bool {
+        let asks =
+            |verifier: &Verifier| !matches!(verifier, Verifier::Static(_) | Verifier::Custom);
+        self.authorization_server.is_some() || self.verifiers.iter().any(asks)
+    }
+}
+
 /// An OAuth authorization server, and where its metadata comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthorizationServer {
