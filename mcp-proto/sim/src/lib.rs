@@ -5,6 +5,7 @@
 //! children a test plays line by line. [`Play`] is a world whose clients and children act by
 //! themselves, as a seed says, and in which a reference model watches every byte.
 
+mod outside;
 mod play;
 mod process;
 mod request;
@@ -12,6 +13,7 @@ mod rng;
 mod scene;
 mod world;
 
+pub use outside::{answer, jwt};
 pub use play::{Outcome, Play, PlayOptions, View};
 pub use process::Child;
 pub use request::{Event as StreamEvent, Events, Request, Response};

@@ -72,6 +72,10 @@ impl Request {
         self.without(name).field(name, value)
     }
 
+    pub(crate) fn has_field(&self, name: &str) -> bool {
+        self.fields.iter().any(|(field, _)| field == name)
+    }
+
     /// In this session.
     pub fn session(self, id: &str) -> Self {
         self.field("mcp-session-id", id)

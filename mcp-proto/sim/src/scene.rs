@@ -48,6 +48,8 @@ pub struct Scene {
     next: u64,
     spawning: Spawning,
     held: Vec<UpstreamId>,
+    /// What requests bear that say nothing of it themselves.
+    token: Option<String>,
     /// How many lines of each child the test has seen.
     heard: std::collections::BTreeMap<UpstreamId, usize>,
 }
@@ -79,6 +81,7 @@ impl Scene {
             next: 0,
             spawning: Spawning::Works,
             held: Vec::new(),
+            token: None,
             heard: std::collections::BTreeMap::new(),
         };
         scene.settle();
@@ -154,8 +157,22 @@ impl Scene {
         self.spawning = Spawning::Waits;
     }
 
+    /// From now on requests bear this token, unless they bear another credential.
+    pub fn presents(&mut self, token: &str) {
+        self.token = Some(token.to_owned());
+    }
+
+    /// From now on requests bear a credential only if they say so.
+    pub fn presents_nothing(&mut self) {
+        self.token = None;
+    }
+
     /// Sends a request.
     pub fn send(&mut self, request: Request) -> Asked {
+        let request = match &self.token {
+            Some(token) if !request.has_field("authorization") => request.bearer(token),
+            _ => request,
+        };
         self.next += 1;
         let exchange = ExchangeId(self.next);
         self.world.send(exchange, request);
@@ -358,7 +375,7 @@ impl Scene {
         } else {
             assert_eq!(body["error_description"], refusal.message());
         }
-        let waits = response.status() == 503;
+        let waits = [429, 503].contains(&response.status());
         assert_eq!(response.field("retry-after").is_some(), waits);
         let records = self.world.audit().iter();
         let records: Vec<_> = records

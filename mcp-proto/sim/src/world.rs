@@ -144,6 +144,8 @@ enum Source {
 /// The machines, the connections, the pipes and the clock.
 pub struct World {
     now: Instant,
+    /// By how many milliseconds the wall clock was set forward.
+    stepped: u64,
     manner: Manner,
     order: Rng,
     cuts: Rng,
@@ -159,6 +161,7 @@ pub struct World {
     /// Those that were opened in this drain of the gateway, to learn for whom.
     just_opened: Option<UpstreamId>,
     audit: Vec<AuditRecord>,
+    warnings: Vec<String>,
     events: VecDeque<Event>,
     trace: Trace,
 }
@@ -185,6 +188,7 @@ impl World {
         let now = Instant::from_nanos(1_000_000_000);
         let mut world = Self {
             now,
+            stepped: 0,
             manner,
             order: Rng::named(manner.order, "order"),
             cuts: Rng::named(
@@ -194,7 +198,7 @@ impl World {
                 },
                 "cuts",
             ),
-            gateway: Gateway::new(policy, [7; 32], at(now)),
+            gateway: Gateway::new(policy, [7; 32], at(now, 0)),
             wires: BTreeMap::new(),
             open: BTreeSet::new(),
             lines: BTreeMap::new(),
@@ -202,6 +206,7 @@ impl World {
             opened: Vec::new(),
             just_opened: None,
             audit: Vec::new(),
+            warnings: Vec::new(),
             events: VecDeque::new(),
             trace: Trace {
                 hash: 0,
@@ -220,6 +225,11 @@ impl World {
     /// The gateway.
     pub fn gateway(&self) -> &Gateway {
         &self.gateway
+    }
+
+    /// The time on the wall clock, in seconds since the Unix epoch.
+    pub fn unix_seconds(&self) -> u64 {
+        at(self.now, self.stepped).unix_ms / 1000
     }
 
     /// A hash of all that happened, in its order.
@@ -248,6 +258,11 @@ impl World {
         std::mem::take(&mut self.audit)
     }
 
+    /// What the operator was told so far.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
     /// Forgets what no machine remembers: requests that are over, dead children, lines that were
     /// read, bytes that were received, and records.
     pub fn forget_history(&mut self) {
@@ -255,6 +270,7 @@ impl World {
         self.children.retain(|_, child| child.lives());
         self.opened.clear();
         self.audit = Vec::new();
+        self.warnings = Vec::new();
         for wire in self.wires.values_mut() {
             wire.response.body = Vec::new();
         }
@@ -331,7 +347,7 @@ impl World {
         self.note(format_args!("send {exchange:?} {}", request.method));
         let limits = &self.gateway.policy().limits;
         let wire = Wire {
-            exchange: Some(Exchange::new(exchange, limits, at(self.now))),
+            exchange: Some(Exchange::new(exchange, limits, at(self.now, self.stepped))),
             mail: VecDeque::new(),
             upload: request.body.clone(),
             uploading: !request.stalls,
@@ -352,14 +368,15 @@ impl World {
             .map(|(name, value)| (name.as_str(), value.as_bytes()));
         let head = RequestHead::new(&request.method, &request.target, authority, fields);
         self.gateway
-            .handle_request(exchange, request.peer, &head, at(self.now));
+            .handle_request(exchange, request.peer, &head, at(self.now, self.stepped));
         self.drain_gateway();
     }
 
     /// Another server has answered, or not.
     pub fn fetched(&mut self, fetch: FetchId, result: Result<Fetched, FetchFailure>) {
         self.note(format_args!("fetched {fetch:?}"));
-        self.gateway.handle_fetched(fetch, result, at(self.now));
+        self.gateway
+            .handle_fetched(fetch, result, at(self.now, self.stepped));
         self.drain_gateway();
     }
 
@@ -367,7 +384,7 @@ impl World {
     pub fn checked(&mut self, signature: SignatureId, result: Result<bool, SignatureFailure>) {
         self.note(format_args!("checked {signature:?}"));
         self.gateway
-            .handle_signature(signature, result, at(self.now));
+            .handle_signature(signature, result, at(self.now, self.stepped));
         self.drain_gateway();
     }
 
@@ -375,19 +392,21 @@ impl World {
     pub fn verified(&mut self, verification: VerificationId, verdict: Verdict) {
         self.note(format_args!("verified {verification:?}"));
         self.gateway
-            .handle_verdict(verification, verdict, at(self.now));
+            .handle_verdict(verification, verdict, at(self.now, self.stepped));
         self.drain_gateway();
     }
 
     /// The operator gives out other tokens.
     pub fn replace_tokens(&mut self, tokens: &[StaticToken]) {
-        self.gateway.handle_static_tokens(tokens, at(self.now));
+        self.gateway
+            .handle_static_tokens(tokens, at(self.now, self.stepped));
         self.drain_gateway();
     }
 
     /// Audit records cannot be kept, or can again.
     pub fn audit_sink(&mut self, works: bool) {
-        self.gateway.handle_audit_sink(works, at(self.now));
+        self.gateway
+            .handle_audit_sink(works, at(self.now, self.stepped));
         self.drain_gateway();
     }
 
@@ -399,7 +418,7 @@ impl World {
 
     /// The driver has no memory for more of this body.
     pub fn no_room(&mut self, exchange: ExchangeId) {
-        let now = at(self.now);
+        let now = at(self.now, self.stepped);
         if let Some(exchange) = &mut self.wire(exchange).exchange {
             exchange.handle_no_room(now);
         }
@@ -422,7 +441,7 @@ impl World {
     /// A child runs, or could not be started.
     pub fn spawned(&mut self, upstream: UpstreamId, spawned: bool) {
         self.note(format_args!("spawned {upstream:?} {spawned}"));
-        let now = at(self.now);
+        let now = at(self.now, self.stepped);
         self.child_mut(upstream).spawned(spawned);
         if let Some(line) = self.lines.get_mut(&upstream) {
             line.upstream.handle_spawned(spawned, now);
@@ -444,7 +463,7 @@ impl World {
     /// SIGTERM to the gateway.
     pub fn drain(&mut self) {
         self.note(format_args!("drain"));
-        self.gateway.handle_drain(at(self.now));
+        self.gateway.handle_drain(at(self.now, self.stepped));
         self.drain_gateway();
     }
 }
@@ -471,6 +490,12 @@ impl World {
         self.fire();
     }
 
+    /// Someone sets the wall clock forward.
+    pub fn step_clock(&mut self, by: Duration) {
+        let by = u64::try_from(by.as_millis()).expect("a clock has 64 bits");
+        self.stepped += by;
+    }
+
     /// Lets time pass, and all that it causes happen.
     pub fn wait(&mut self, time: Duration) {
         let then = self.now + time;
@@ -494,7 +519,7 @@ impl World {
     }
 
     fn fire(&mut self) {
-        let now = at(self.now);
+        let now = at(self.now, self.stepped);
         let ticks = self.manner.ticks;
         let is_due = |due: Option<Instant>| due.is_some_and(|due| due <= now.monotonic);
         if ticks || is_due(self.gateway.poll_timeout()) {
@@ -601,7 +626,7 @@ impl World {
     }
 
     fn feed_wire(&mut self, id: ExchangeId, source: Source) {
-        let now = at(self.now);
+        let now = at(self.now, self.stepped);
         let Some(wire) = self.wires.get_mut(&id) else {
             return;
         };
@@ -644,7 +669,7 @@ impl World {
     }
 
     fn feed_line(&mut self, id: UpstreamId, source: Source) {
-        let now = at(self.now);
+        let now = at(self.now, self.stepped);
         let (Some(line), Some(child)) = (self.lines.get_mut(&id), self.children.get_mut(&id))
         else {
             return;
@@ -709,7 +734,7 @@ impl World {
 
     /// Closes a connection, from whichever end: the rule of `Exchange::handle_disconnect`.
     fn hang_up(&mut self, id: ExchangeId) {
-        let now = at(self.now);
+        let now = at(self.now, self.stepped);
         let wire = self.wire(id);
         if wire.over {
             return;
@@ -772,7 +797,10 @@ impl World {
                 GatewayOutput::Started(failures) => {
                     self.events.push_back(Event::Started(failures));
                 }
-                GatewayOutput::Warn(line) => self.note(format_args!("warn {line}")),
+                GatewayOutput::Warn(line) => {
+                    self.note(format_args!("warn {line}"));
+                    self.warnings.push(line);
+                }
             }
         }
         if let Some(upstream) = self.just_opened.take() {
@@ -785,7 +813,7 @@ impl World {
         self.just_opened = Some(id);
         let limits = &self.gateway.policy().limits;
         let line = Line {
-            upstream: Upstream::new(opening, limits, at(self.now)),
+            upstream: Upstream::new(opening, limits, at(self.now, self.stepped)),
             mail: VecDeque::new(),
             finished: BTreeSet::new(),
             told_stdout_closed: false,
@@ -894,7 +922,7 @@ impl World {
     }
 
     fn mail_gateway(&mut self, mail: GatewayMail) {
-        self.gateway.handle_mail(mail, at(self.now));
+        self.gateway.handle_mail(mail, at(self.now, self.stepped));
         self.drain_gateway();
     }
 
@@ -969,10 +997,11 @@ impl Line {
     }
 }
 
-fn at(now: Instant) -> Now {
+/// The time on both clocks, of which the wall clock has been stepped by so many milliseconds.
+fn at(now: Instant, stepped: u64) -> Now {
     Now {
         monotonic: now,
-        unix_ms: EPOCH + now.as_nanos() / 1_000_000,
+        unix_ms: EPOCH + now.as_nanos() / 1_000_000 + stepped,
     }
 }
 

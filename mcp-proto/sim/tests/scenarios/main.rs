@@ -1,6 +1,7 @@
 //! What the machines decide, told as scenarios: clients and children are played line by line.
 
 mod admission;
+mod authentication;
 mod calls;
 mod children;
 mod routing;
