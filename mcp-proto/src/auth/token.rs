@@ -144,11 +144,9 @@ impl Credential {
         let Some((scheme, rest)) = value.split_at_checked(6) else {
             return Self::Malformed;
         };
-        let token = rest.trim_ascii_start();
-        if !scheme.eq_ignore_ascii_case(b"bearer")
-            || token.len() == rest.len()
-            || token.len() > most_bytes
-        {
+        let spaces = rest.iter().take_while(|&&byte| byte == b' ').count();
+        let token = &rest[spaces..];
+        if !scheme.eq_ignore_ascii_case(b"bearer") || spaces == 0 || token.len() > most_bytes {
             return Self::Malformed;
         }
         match Token::new(Bytes::copy_from_slice(token)) {
@@ -174,6 +172,8 @@ mod tests {
             ("bEARER  aZ09-._~+/==", Some("aZ09-._~+/==")),
             ("Bearer 0123456789abcdef", Some("0123456789abcdef")),
             ("Bearer 0123456789abcdef0", None),
+            ("Bearer\tabc", None),
+            ("Bearer \tabc", None),
             ("Bearer", None),
             ("Bearer ", None),
             ("Bearer =", None),
