@@ -268,6 +268,10 @@ impl Authenticator {
             return;
         };
         let kind = self.policy.verifiers[verification.place].kind();
+        // Whoever embeds the gateway may never answer.
+        if let Wait::Opinion(id) = verification.wait {
+            self.opinions.remove(&id);
+        }
         self.warn(format!(
             "{}: a token could not be verified in time",
             kind.as_str()

@@ -7,6 +7,7 @@ mod keys;
 mod owners;
 mod service;
 mod startup;
+mod verdicts;
 
 use mcp_proto::auth::{
     Algorithm, Audience, AuthPolicy, AuthorizationServer, Clients, HttpVerifier, Identity,
