@@ -10,7 +10,8 @@ use form_urlencoded::Serializer;
 use http::{HeaderValue, Method};
 
 use super::{
-    Answer, AuthOutput, Authenticator, Credentials, Denial, Purpose, network, unix_seconds,
+    Answer, AuthOutput, Authenticator, Credentials, Denial, Purpose, has_ended, network,
+    unix_seconds,
 };
 use crate::audit::{AuditEvent, AuditRecord};
 use crate::auth::jwt::{Form, Jwt, Rejection};
@@ -291,10 +292,11 @@ impl Authenticator {
         verification.wait = Wait::Nothing;
         let kind = self.policy.verifiers[verification.place].kind();
         match verdict {
-            Verdict::Allowed(identity) => {
+            Verdict::Allowed(identity) if !has_ended(&identity, now) => {
                 return self.end(digest, Ok((identity, kind)), now);
             }
-            Verdict::Denied => {}
+            // A token may have ended while it was asked about.
+            Verdict::Allowed(_) | Verdict::Denied => {}
             Verdict::Unavailable => {
                 verification.unavailable = true;
                 self.failed(kind);

@@ -1,5 +1,6 @@
 //! Who a caller is: every answer that others can give, played line by line.
 
+mod chain;
 mod credentials;
 mod documents;
 mod introspection;
