@@ -61,6 +61,7 @@ impl Form {
             }
             // Encrypted (RFC 7516 section 3.1): only its audience can read it.
             ([_, _, _, _, _], Some(header)) if header.contains_key("enc") => Self::Opaque,
+            (_, Some(_)) => Self::Broken,
             // `eyJ` is `{"`.
             _ if text.starts_with("eyJ") => Self::Broken,
             _ => Self::Opaque,
@@ -112,6 +113,10 @@ impl Jwt {
         // that must be understood is not (RFC 7515 section 4.1.11).
         let alien = ["jku", "jwk", "x5u", "x5c", "crit"];
         if alien.iter().any(|name| header.contains_key(*name)) {
+            return None;
+        }
+        // A key's name is a string (RFC 7515 section 4.1.4); another value names none that is there.
+        if header.get("kid").is_some_and(|name| !name.is_string()) {
             return None;
         }
         // A media type's name is in any case, with or without `application/` (RFC 7515 section

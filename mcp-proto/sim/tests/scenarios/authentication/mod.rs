@@ -4,6 +4,7 @@ mod chain;
 mod credentials;
 mod documents;
 mod introspection;
+mod jwt;
 mod keys;
 mod owners;
 mod service;
