@@ -103,7 +103,8 @@ impl From<Refusal> for Denial {
 
 impl Denial {
     fn limited(refusal: Refusal, wait: Duration) -> Self {
-        let seconds = u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+        let seconds = wait.as_nanos().div_ceil(1_000_000_000);
+        let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
         Self {
             refusal,
             retry_after: Some(seconds.max(1)),

@@ -6,6 +6,7 @@ mod documents;
 mod introspection;
 mod jwt;
 mod keys;
+mod limits;
 mod owners;
 mod service;
 mod startup;
