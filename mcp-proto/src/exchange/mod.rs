@@ -138,11 +138,15 @@ struct Message {
 impl Message {
     fn of(envelope: &Envelope, body: &Bytes) -> Self {
         let is_request = envelope.kind() == Kind::Request;
+        // A server reads one of the two and passes the other over: so does whoever judges the call.
+        let method = envelope.text(Field::Method, body);
+        let of_resource = method.is_some_and(|method| method.starts_with("resources/"));
+        let named_by = if of_resource { Field::Uri } else { Field::Name };
         Self {
             body: body.clone(),
             id: envelope.get(Field::Id).filter(|_| is_request),
             method: envelope.get(Field::Method),
-            name: envelope.get(Field::Name).or(envelope.get(Field::Uri)),
+            name: envelope.get(named_by),
         }
     }
 

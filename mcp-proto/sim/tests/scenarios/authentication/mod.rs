@@ -8,6 +8,7 @@ mod jwt;
 mod keys;
 mod limits;
 mod owners;
+mod scopes;
 mod service;
 mod startup;
 mod verdicts;
