@@ -32,8 +32,8 @@ const ANSWER_BYTES: usize = 64 * 1024;
 pub(super) struct Waiter {
     pub(super) exchange: ExchangeId,
     pub(super) address: IpAddr,
-    /// Whether the address was charged for it.
-    pub(super) charged: bool,
+    /// Whether the address is to be charged once the token turns out bad.
+    pub(super) owes: bool,
 }
 
 /// One token that is being verified.
@@ -88,6 +88,7 @@ impl Authenticator {
         exchange: ExchangeId,
         digest: TokenDigest,
         address: IpAddr,
+        owes: bool,
     ) -> bool {
         let Some(verification) = self.verifications.get_mut(&digest) else {
             return false;
@@ -95,18 +96,19 @@ impl Authenticator {
         verification.waiters.push(Waiter {
             exchange,
             address,
-            charged: false,
+            owes,
         });
         self.waiting.insert(exchange, digest);
         true
     }
 
-    /// Begins to verify a token.
+    /// Begins to verify a token, for which an address may have been `charged`.
     pub(super) fn verify(
         &mut self,
         digest: TokenDigest,
         token: Token,
         waiter: Waiter,
+        charged: Option<IpAddr>,
         now: Now,
     ) -> Answer {
         let exchange = waiter.exchange;
@@ -124,7 +126,7 @@ impl Authenticator {
                 called: false,
                 unavailable: false,
                 undecided: false,
-                charged: waiter.charged.then_some(waiter.address),
+                charged,
                 waiters: vec![waiter],
                 deadline,
             },
@@ -535,7 +537,7 @@ impl Authenticator {
                     } else {
                         self.verdicts.deny(digest, now);
                     }
-                    for waiter in verification.waiters.iter().filter(|waiter| !waiter.charged) {
+                    for waiter in verification.waiters.iter().filter(|waiter| waiter.owes) {
                         let _ = self.charge(waiter.address, now);
                     }
                 }

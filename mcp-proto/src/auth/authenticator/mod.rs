@@ -290,7 +290,7 @@ impl Authenticator {
             Known::Lapsed(_) => true,
             Known::Nothing => false,
         };
-        if self.join(exchange, digest, address) {
+        if self.join(exchange, digest, address, true) {
             return Answer::Later;
         }
         if !known && let Err(denial) = self.charge(address, now) {
@@ -299,9 +299,10 @@ impl Authenticator {
         let waiter = Waiter {
             exchange,
             address,
-            charged: !known,
+            owes: known,
         };
-        self.verify(digest, token, waiter, now)
+        let charged = (!known).then_some(address);
+        self.verify(digest, token, waiter, charged, now)
     }
 
     /// Asks again about a credential that was good, since a stream is open with it.
@@ -338,15 +339,16 @@ impl Authenticator {
         if has_ended(&good.identity, now) {
             return Denial::from(Refusal::InvalidToken).into();
         }
-        if self.join(exchange, digest, address) {
+        // Nobody presents a credential here: it costs nothing if it is bad.
+        if self.join(exchange, digest, address, false) {
             return Answer::Later;
         }
         let waiter = Waiter {
             exchange,
             address,
-            charged: false,
+            owes: false,
         };
-        self.verify(digest, good.token, waiter, now)
+        self.verify(digest, good.token, waiter, None, now)
     }
 
     /// Takes note that an exchange has gone: nobody waits for its answer.

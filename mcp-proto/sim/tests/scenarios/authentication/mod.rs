@@ -11,6 +11,7 @@ mod owners;
 mod scopes;
 mod service;
 mod startup;
+mod streams;
 mod verdicts;
 
 use mcp_proto::auth::{
