@@ -105,6 +105,11 @@ impl Verdicts {
         until
     }
 
+    /// Keeps in mind for longer what was found good, without making its verdict good for longer.
+    pub(crate) fn remember(&mut self, digest: &TokenDigest, now: Instant) {
+        self.good.postpone(digest, now + self.life * KNOWN_LIVES);
+    }
+
     /// Forgets a good verdict, and keeps a bad one.
     pub(crate) fn deny(&mut self, digest: TokenDigest, now: Now) {
         self.good.remove(&digest);
@@ -167,6 +172,14 @@ impl<V> Table<V> {
         }
     }
 
+    fn postpone(&mut self, digest: &TokenDigest, until: Instant) {
+        if let Some((_, forget_at)) = self.entries.get_mut(digest) {
+            self.order.remove(&(*forget_at, *digest));
+            *forget_at = until;
+            self.order.insert((until, *digest));
+        }
+    }
+
     fn expire(&mut self, now: Instant) {
         while let Some((forget_at, digest)) = self.order.first().copied()
             && forget_at <= now
@@ -207,6 +220,7 @@ mod tests {
     enum Step {
         Allow(u8, Option<u64>),
         Deny(u8),
+        Remember(u8),
         Wait(u64),
         Expire,
     }
@@ -215,6 +229,7 @@ mod tests {
         prop_oneof![
             (0u8..8, prop::option::of(0u64..200)).prop_map(|(key, life)| Step::Allow(key, life)),
             (0u8..8).prop_map(Step::Deny),
+            (0u8..8).prop_map(Step::Remember),
             (0u64..90_000).prop_map(Step::Wait),
             Just(Step::Expire),
         ]
@@ -245,6 +260,9 @@ mod tests {
                     Step::Deny(key) => {
                         verdicts.deny(TokenDigest([key; 32]), at(ms));
                         last.insert(key, (ms, None));
+                    }
+                    Step::Remember(key) => {
+                        verdicts.remember(&TokenDigest([key; 32]), at(ms).monotonic);
                     }
                     Step::Wait(more) => ms += more,
                     Step::Expire => verdicts.handle_timeout(at(ms).monotonic),

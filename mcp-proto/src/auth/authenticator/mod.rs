@@ -324,6 +324,7 @@ impl Authenticator {
             || (good.verifier == VerifierKind::Jwt && !has_ended(&good.identity, now))
         {
             // What was signed stays signed: only its end can end it.
+            self.verdicts.remember(&digest, now.monotonic);
             let mut renew_at = now.monotonic + self.verdict_time;
             if let Some(end) = good.identity.expires_at {
                 let left = end.saturating_mul(1000).saturating_sub(now.unix_ms);

@@ -226,3 +226,23 @@ fn streams_that_end_cost_their_address_nothing() {
     scene.verifies(verification, allowed("ann"));
     assert_eq!(outcome(&scene, asked), LET_IN);
 }
+
+/// Nobody need be asked about what was signed, for as long as it is good.
+#[test]
+fn a_stream_with_a_signed_token_is_open_for_all_of_its_life() {
+    let mut scene = begin(gateway(vec![Verifier::Jwt(signed())]));
+    let token = jwt(&header(), &claims(&scene));
+    scene.presents(&token);
+    scene.send(knock());
+    let check = scene.check();
+    scene.checks(&check, true);
+    let session = scene.open("2025-11-25");
+    let stream = scene.listen(&session);
+    scene.wait_secs(3599);
+    assert!(!scene.response(stream).complete);
+    scene.wait_secs(1);
+    assert!(scene.response(stream).complete);
+    assert!(scene.audit().contains(&AuditEvent::TokenEnded));
+    scene.assert_nobody_is_asked();
+    scene.assert_nothing_is_left();
+}
