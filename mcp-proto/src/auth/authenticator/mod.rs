@@ -320,9 +320,16 @@ impl Authenticator {
             Known::Live(good) | Known::Lapsed(good) => good.clone(),
             Known::Bad | Known::Nothing => return Denial::from(Refusal::InvalidToken).into(),
         };
-        if good.is_live(now)
-            || (good.verifier == VerifierKind::Jwt && !has_ended(&good.identity, now))
-        {
+        if good.is_live(now) {
+            // It was verified since, for someone else.
+            return Answer::Decided(Ok(Credentials {
+                identity: good.identity,
+                verifier: good.verifier,
+                digest,
+                renew_at: good.until,
+            }));
+        }
+        if good.verifier == VerifierKind::Jwt && !has_ended(&good.identity, now) {
             // What was signed stays signed: only its end can end it.
             self.verdicts.remember(&digest, now.monotonic);
             let mut renew_at = now.monotonic + self.verdict_time;

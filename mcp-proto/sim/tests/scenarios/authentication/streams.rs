@@ -246,3 +246,27 @@ fn a_stream_with_a_signed_token_is_open_for_all_of_its_life() {
     scene.assert_nobody_is_asked();
     scene.assert_nothing_is_left();
 }
+
+/// A verdict that others renewed is no older for a stream than for them.
+#[test]
+fn a_stream_asks_again_when_the_verdict_does_not_live_any_more() {
+    let mut policy = gateway(vec![Verifier::Custom]);
+    policy.limits.verdicts = 1;
+    let mut scene = begin(policy);
+    let session = open(&mut scene, "one", None);
+    let stream = scene.listen(&session);
+    scene.wait_secs(30);
+    // Another drives its verdict out, and it is asked about once more.
+    scene.send(knock().bearer("other"));
+    admit(&mut scene, None);
+    scene.wait_secs(10);
+    scene.send(knock());
+    admit(&mut scene, None);
+    scene.wait_secs(59);
+    scene.assert_nobody_is_asked();
+    assert!(!scene.response(stream).complete);
+    scene.wait_secs(1);
+    let (verification, _) = scene.verification();
+    scene.verifies(verification, Verdict::Denied);
+    assert!(scene.response(stream).complete);
+}
