@@ -25,8 +25,14 @@ use crate::process::Child;
 use crate::request::{Request, Response};
 use crate::rng::{Rng, hash_on};
 
-/// The Unix time at which every world begins, in milliseconds.
+/// The Unix time of the origin of every world's clock, in milliseconds.
 const EPOCH: u64 = 1_800_000_000_000;
+
+/// When every world begins.
+pub(crate) const BEGIN: Instant = Instant::from_nanos(1_000_000_000);
+
+/// The same, in seconds since the Unix epoch.
+pub(crate) const BEGIN_UNIX: u64 = EPOCH / 1000 + 1;
 
 /// Into which pieces bytes are cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,7 +191,7 @@ impl fmt::Write for Trace {
 impl World {
     /// A world in which nothing has happened but the gateway's start.
     pub fn new(policy: Policy, manner: Manner) -> Self {
-        let now = Instant::from_nanos(1_000_000_000);
+        let now = BEGIN;
         let mut world = Self {
             now,
             stepped: 0,

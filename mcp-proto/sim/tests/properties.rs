@@ -71,7 +71,8 @@ fn lockstep(seed: u64, manner: Manner) -> Outcome {
 /// Properties 5 (every admitted request ends exactly once), 6 (a relayed payload is identical but
 /// for the splices), 8 (after everyone has gone, nothing is left) and 10 (a crash reaches whoever
 /// waits) hold in every run; so do: an answer reaches its asker and nobody else, nothing on a stream
-/// is lost or comes twice, what is refused reaches no child and makes one record.
+/// is lost or comes twice, what is refused reaches no child and makes one record, nothing comes of a
+/// token that is not good nor of another's session, and no token stands where anyone could read it.
 #[test]
 fn whatever_happens_the_rules_hold() {
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
@@ -94,27 +95,48 @@ fn whatever_happens_the_rules_hold() {
         "poll",
         "resume",
         "leave",
+        "unwelcome",
+        "foreign",
+        "nonsense",
+        "never answered",
+        "token ended",
         "error -32000",
         "error -32001",
         "error -32603",
         "status 400",
+        "status 401",
+        "status 403",
         "status 404",
         "status 408",
+        "status 429",
         "status 503",
         "audit AnswerDropped",
+        "audit Authenticated(Static)",
+        "audit Authenticated(Http)",
+        "audit Authenticated(Introspection)",
+        "audit Authenticated(Jwt)",
+        "audit Authenticated(Custom)",
         "audit CancelDropped",
         "audit ClientSilent",
         "audit LineSkipped",
         "audit MessageDropped",
         "audit Probed",
         "audit Refused(ChildExited)",
+        "audit Refused(CredentialsMalformed)",
+        "audit Refused(CredentialsMissing)",
         "audit Refused(Draining)",
         "audit Refused(DuplicateId)",
+        "audit Refused(InsufficientScope)",
+        "audit Refused(InvalidToken)",
         "audit Refused(RequestTimeout)",
         "audit Refused(TooManyCalls)",
+        "audit Refused(TooManyCredentials)",
+        "audit Refused(TooManyOwnSessions)",
+        "audit Refused(TooManyRequests)",
         "audit Refused(TooManySessions)",
         "audit Refused(TooManyStreams)",
         "audit Refused(UnknownEventId)",
+        "audit Refused(VerifierUnavailable)",
         "audit ResponseDropped",
         "audit SessionEnded(ClientGone)",
         "audit SessionEnded(Deleted)",
@@ -122,6 +144,12 @@ fn whatever_happens_the_rules_hold() {
         "audit SessionEnded(InitializeFailed)",
         "audit SessionEnded(MadeRoom)",
         "audit SessionEnded(SpawnFailed)",
+        "audit TokenEnded",
+        "audit TokensReplaced",
+        "audit VerifierFailed(Http)",
+        "audit VerifierFailed(Introspection)",
+        "audit VerifierFailed(Jwt)",
+        "audit VerifierFailed(Custom)",
     ] {
         let count = counts.get(what).copied().unwrap_or(0);
         assert!(count >= 5, "{what} happened {count} times in {seeds} seeds");

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use http::Method;
-use mcp_proto::{ExchangeId, UpstreamId};
+use mcp_proto::{AuditEvent, ExchangeId, UpstreamId};
 use serde_json::Value;
 
 use super::ledger::{ID, SaidKind, SentKind, TOKEN, fields, filler, marker};
 use super::plan::{How, Op, Start, Step};
+use super::tokens::Borne;
 use super::{Act, PER_CLIENT, Play};
 use crate::request::{Event as StreamEvent, Events, Request};
 use crate::rng::hash;
@@ -35,7 +36,10 @@ pub(super) struct Asked {
     pub(super) markers: Vec<String>,
     stream: Option<usize>,
     start: Option<Start>,
-    session: Option<String>,
+    pub(super) session: Option<String>,
+    pub(super) borne: Borne,
+    /// Whether nothing may come of it, for what it bears.
+    pub(super) must_refuse: bool,
     /// How much of the body was looked at.
     looked: usize,
     has_head: bool,
@@ -226,10 +230,16 @@ impl Play {
         stream: Option<usize>,
         start: Option<Start>,
     ) -> ExchangeId {
+        let number = self.clients[client].next_request + 1;
+        let borne = self.choose_credential(client, number, start.is_some());
+        let must_refuse = self.must_refuse(borne);
+        let request = self.dress_credential(client, borne, request);
         let this = &mut self.clients[client];
-        this.next_request += 1;
-        let exchange = ExchangeId(client as u64 * PER_CLIENT + this.next_request);
+        this.next_request = number;
+        let exchange = ExchangeId(client as u64 * PER_CLIENT + number);
         let asked = Asked {
+            borne,
+            must_refuse,
             method: request.method.clone(),
             markers,
             stream,
@@ -537,6 +547,8 @@ impl Play {
             let opened = self.world.opened().iter();
             let opened = opened.clone().find(|(_, by)| *by == Some(exchange));
             let (upstream, _) = opened.expect("a session has a child");
+            let borne = self.clients[client].asked[&exchange].borne;
+            self.owners.insert(session.clone(), borne);
             self.sessions.insert(session, *upstream);
         }
         let stream = self.clients[client].asked[&exchange].stream;
@@ -709,7 +721,12 @@ impl Play {
             self.count("dropped");
         }
         let this = &mut self.clients[client];
-        if status == 404 && session.is_some() && this.session == session {
+        let asked = &this.asked[&exchange];
+        let own = session.as_ref().and_then(|it| self.owners.get(it));
+        let own = own.is_none_or(|&owner| {
+            self.outside.principal(owner) == self.outside.principal(asked.borne)
+        });
+        if status == 404 && own && session.is_some() && this.session == session {
             this.session = None;
         }
         let Some(stream) = stream else {
@@ -720,7 +737,10 @@ impl Play {
             return;
         };
         match status {
-            200 if response.is_stream() => self.stream_over(client, stream, response.complete),
+            200 if response.is_stream() => {
+                let ended = response.complete && self.token_ended(exchange);
+                self.stream_over(client, stream, response.complete, ended);
+            }
             200 if response.complete => {
                 let text = response.text().to_owned();
                 self.message(client, stream, &text);
@@ -744,7 +764,18 @@ impl Play {
         }
     }
 
-    fn stream_over(&mut self, client: usize, stream: usize, complete: bool) {
+    /// Whether a stream was closed since its token was not good any more.
+    fn token_ended(&mut self, exchange: ExchangeId) -> bool {
+        let ended = self.world.audit().iter().any(|record| {
+            record.event == AuditEvent::TokenEnded && record.exchange == Some(exchange)
+        });
+        if ended {
+            self.count("token ended");
+        }
+        ended
+    }
+
+    fn stream_over(&mut self, client: usize, stream: usize, complete: bool, ended: bool) {
         let this = &mut self.clients[client];
         let unanswered = this
             .calls
@@ -754,6 +785,10 @@ impl Play {
         let can_resume = of.last_id.is_some() && !of.lost;
         if complete {
             let is_call = this.calls.iter().any(|call| call.stream == stream);
+            if ended && (!is_call || !can_resume) {
+                of.lost = true;
+                return;
+            }
             if is_call && unanswered && !of.lost {
                 assert!(can_resume, "a stream ends without its answers");
                 self.plan(20, client, stream as u64, Act::Resume { stream });
@@ -783,7 +818,8 @@ impl Play {
         for (exchange, asked) in &self.clients[client].asked {
             let session = asked.session.as_ref();
             let child = session.and_then(|session| self.sessions.get(session));
-            if child == Some(&upstream) && !asked.excused {
+            // Nor has anyone been given to the child who waits for a verdict.
+            if child == Some(&upstream) && !asked.excused && !self.outside.is_open(asked.borne) {
                 assert!(asked.over, "{exchange:?} waits on a child that has ended");
             }
         }

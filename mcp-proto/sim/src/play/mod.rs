@@ -8,7 +8,9 @@
 mod child;
 mod client;
 mod ledger;
+mod outside;
 mod plan;
+mod tokens;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,9 +21,11 @@ use mcp_proto::{AuditEvent, ExchangeId, Instant, Policy, UpstreamId};
 use self::child::{Mind, Reaction};
 use self::client::Client;
 use self::ledger::Ledger;
+use self::outside::Question;
 use self::plan::{Op, StartEnd, Tone};
+use self::tokens::{Borne, Outside};
 use crate::rng::{Rng, hash};
-use crate::world::{Event, Manner, World};
+use crate::world::{BEGIN, BEGIN_UNIX, Event, Manner, World};
 
 /// Requests of one client are named from this times its number on.
 const PER_CLIENT: u64 = 1_000_000;
@@ -123,6 +127,14 @@ enum Act {
     },
     Upload(ExchangeId),
     Leave(ExchangeId),
+    /// Whoever was asked this, about a token perhaps, answers; `wrong` says how, if they do not say
+    /// what is true.
+    Tell {
+        number: usize,
+        token: Option<usize>,
+        wrong: Option<u64>,
+    },
+    TakeBack,
     Drain,
 }
 
@@ -138,6 +150,9 @@ pub struct Play {
     minds: BTreeMap<UpstreamId, Mind>,
     sessions: BTreeMap<String, UpstreamId>,
     ledger: Ledger,
+    outside: Outside,
+    /// Whose each session is, where somebody is asked.
+    owners: BTreeMap<String, Borne>,
     agenda: BTreeMap<When, Act>,
     planned: u64,
     counts: BTreeMap<String, u64>,
@@ -148,13 +163,17 @@ impl Play {
     /// Plays to the end, and checks throughout that what has to hold holds.
     pub fn run(options: PlayOptions) -> Outcome {
         let tone = Tone { calm: options.calm };
+        let count = 1 + Rng::named(options.seed, "clients").below(5);
+        let mut limits = plan::limits(options.seed, tone);
+        let (auth, outside) =
+            tokens::prepare(options.seed, count, tone, &mut limits, BEGIN_UNIX, BEGIN);
         let policy = Policy {
             ports: vec![8080],
             startup_probe: !tone.calm && options.seed.is_multiple_of(4),
-            limits: plan::limits(options.seed, tone),
+            auth,
+            limits,
             ..Policy::default()
         };
-        let count = 1 + Rng::named(options.seed, "clients").below(5);
         let mut play = Self {
             options,
             world: World::new(policy, options.manner),
@@ -163,6 +182,8 @@ impl Play {
             minds: BTreeMap::new(),
             sessions: BTreeMap::new(),
             ledger: Ledger::default(),
+            outside,
+            owners: BTreeMap::new(),
             agenda: BTreeMap::new(),
             planned: 0,
             counts: BTreeMap::new(),
@@ -180,6 +201,10 @@ impl Play {
             }
             last = last.max(after);
         }
+        for moment in play.outside.taken_back() {
+            let after = moment.saturating_since(BEGIN).as_millis() as u64;
+            play.plan(after, usize::MAX, 2, Act::TakeBack);
+        }
         if !tone.calm && options.seed.is_multiple_of(7) {
             let after = play.dice.draw() % 8000;
             play.plan(after, usize::MAX, 0, Act::Drain);
@@ -188,6 +213,7 @@ impl Play {
         play.check_calls();
         play.finish();
         play.check_refusals();
+        play.check_secrets();
         play.outcome()
     }
 
@@ -343,6 +369,12 @@ impl Play {
                     self.world.upload(exchange);
                 }
             }
+            Act::Tell {
+                number,
+                token,
+                wrong,
+            } => self.tell(number, token, wrong),
+            Act::TakeBack => self.take_back(),
             Act::Drain => self.world.drain(),
             Act::Leave(exchange) => {
                 if !self.world.is_over(exchange) {
@@ -366,9 +398,12 @@ impl Play {
                     self.received(exchange);
                     self.over(exchange);
                 }
-                Event::StdinClosed(_) | Event::Terminated(_) | Event::Started(_) => {}
-                Event::Fetch(_) | Event::CheckSignature(_) | Event::VerifyToken(..) => {
-                    unreachable!("nobody is asked who they are")
+                Event::StdinClosed(_) | Event::Terminated(_) => {}
+                Event::Started(_) => self.outside.started += 1,
+                Event::Fetch(request) => self.asked_outside(Question::Fetch(request)),
+                Event::CheckSignature(check) => self.asked_outside(Question::Check(check)),
+                Event::VerifyToken(verification, token) => {
+                    self.asked_outside(Question::Opinion(verification, token));
                 }
             }
         }
@@ -449,12 +484,16 @@ impl Play {
             self.forgive(exchange);
             self.world.leave(exchange);
         }
+        self.answer_everything();
         self.agenda.clear();
+        assert_eq!(self.outside.started, 1, "that all were tried is told once");
         for (_, mind) in std::mem::take(&mut self.minds) {
             self.world.child_mut(mind.upstream).reads = true;
         }
         let limits = &self.world.gateway().policy().limits;
         let longest = limits.session_ttl + limits.request_time_max + limits.body_time;
+        // What was found good is known for longer than it is good.
+        let longest = longest + limits.verifier_time + limits.verdict_time * 10;
         let until = self.world.now() + longest + Duration::from_secs(60);
         self.world.settle();
         while let Some(next) = self.world.next_moment().filter(|&next| next <= until) {
@@ -475,6 +514,25 @@ impl Play {
         *self.counts.entry("children".to_owned()).or_default() += opened as u64;
     }
 
+    /// No token stands anywhere but where it has to go.
+    fn check_secrets(&self) {
+        for record in self.world.audit() {
+            assert!(!shows_token(&format!("{record:?}")), "{record:?}");
+        }
+        for line in self.world.warnings() {
+            assert!(!shows_token(line), "{line}");
+        }
+        for (exchange, response) in self.clients.iter().flat_map(|client| {
+            let asked = client.asked.keys();
+            asked.map(|&exchange| (exchange, self.world.response(exchange)))
+        }) {
+            assert!(
+                !shows_token(&format!("{:?}", response.head)),
+                "{exchange:?}"
+            );
+        }
+    }
+
     /// Each refused request has one record, and no child has read anything of it.
     fn check_refusals(&mut self) {
         let mut refused: BTreeMap<ExchangeId, u32> = BTreeMap::new();
@@ -491,6 +549,27 @@ impl Play {
                 let records = refused.get(&exchange).copied().unwrap_or(0);
                 let status = response.status();
                 *self.counts.entry(format!("status {status}")).or_default() += 1;
+                let owner = asked.session.as_ref().and_then(|it| self.owners.get(it));
+                let owner = owner.and_then(|&owner| self.outside.principal(owner));
+                let foreign =
+                    owner.is_some_and(|it| Some(it) != self.outside.principal(asked.borne));
+                if foreign || asked.must_refuse {
+                    assert!(status == 0 || status >= 400, "{exchange:?} was let in");
+                    for marker in &asked.markers {
+                        let read = self.ledger.sent[marker].read;
+                        assert_eq!(read, 0, "{marker} was not to be let in and is read");
+                    }
+                    let what = if foreign { "foreign" } else { "unwelcome" };
+                    *self.counts.entry(what.to_owned()).or_default() += 1;
+                }
+                if status == 401 {
+                    assert!(
+                        !self.must_allow(asked.borne),
+                        "{exchange:?} bears a good token"
+                    );
+                }
+                let body = String::from_utf8_lossy(&response.body);
+                assert!(!shows_token(&body), "{body}");
                 if status >= 400 {
                     assert_eq!(records, 1, "{exchange:?}: {}", response.text());
                     for marker in &asked.markers {
@@ -556,6 +635,11 @@ impl Play {
             most_queued: self.most_queued,
         }
     }
+}
+
+/// Whether a token can be read in a text, or enough of one.
+fn shows_token(text: &str) -> bool {
+    text.contains("-secret") || text.contains("eyJ")
 }
 
 /// Event ids, perhaps cut short, without the part that is random.
