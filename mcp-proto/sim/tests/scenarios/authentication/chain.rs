@@ -247,3 +247,42 @@ fn an_embedder_that_never_answers_leaves_nothing() {
     assert_turned_away(&mut scene, asked, Refusal::VerifierUnavailable);
     scene.assert_nothing_is_left();
 }
+
+/// Each verifier may wait for what it lacks, whether or not the one before it did.
+#[test]
+fn one_waits_for_metadata_and_the_next_for_keys() {
+    let mut policy = gateway(vec![
+        Verifier::Introspection(IntrospectionVerifier {
+            url: None,
+            ..introspector()
+        }),
+        Verifier::Jwt(JwtVerifier {
+            keys: KeySource::Url("https://as.example.org/jwks".to_owned()),
+            ..signed()
+        }),
+    ]);
+    let metadata = policy.auth.authorization_server.as_mut().unwrap();
+    let metadata = metadata.metadata.take().unwrap();
+    let mut scene = Scene::of(policy);
+    let asked = scene.send(knock().bearer(&jwt(&header(), &claims(&scene))));
+    let mut keys = None;
+    while let Some(event) = scene.outside.pop_front() {
+        match event {
+            Event::Fetch(fetch) if fetch.url.ends_with("/jwks") => keys = Some(fetch),
+            Event::Fetch(fetch) if fetch.form.is_some() => {
+                scene.serves(fetch.id, 200, r#"{"active":false}"#);
+            }
+            Event::Fetch(fetch) => scene.serves(fetch.id, 200, &metadata),
+            event => panic!("{event:?}"),
+        }
+    }
+    assert!(scene.is_waiting(asked));
+    scene.serves(keys.expect("the keys are fetched").id, 200, KEYS);
+    let mut checks = std::mem::take(&mut scene.outside);
+    checks.retain(|event| !matches!(event, Event::Started(_)));
+    let Some(Event::CheckSignature(check)) = checks.pop_front() else {
+        panic!("the signature is checked");
+    };
+    scene.checks(&check, true);
+    assert_eq!(outcome(&scene, asked), LET_IN);
+}

@@ -197,6 +197,17 @@ fn a_token_that_is_replaced_is_refused_at_once_and_its_session_goes_on_with_the_
 }
 
 #[test]
+fn a_stream_is_open_for_as_long_as_its_token_is_given_out() {
+    let mut scene = begin(gateway(vec![tokens(&[("ann", "one")])]));
+    scene.presents("one");
+    let session = scene.open("2025-11-25");
+    let stream = scene.listen(&session);
+    scene.wait_secs(24 * 3600);
+    assert!(!scene.response(stream).complete);
+    scene.assert_nothing_is_left();
+}
+
+#[test]
 fn given_out_tokens_have_no_scopes() {
     let mut policy = gateway(vec![tokens(&[("ann", "one")])]);
     policy.auth.required_scopes = vec!["mcp".to_owned()];

@@ -214,6 +214,9 @@ fn who_shares_a_limit() {
         assert_eq!(use_up(&mut scene, one), 10);
         let left = use_up(&mut scene, other);
         assert_eq!(left, if share { 0 } else { 10 }, "{one} {other}");
+        while refused(&mut scene, knock().from(one)).1 != Refusal::TooManyProbes {}
+        let (_, refusal) = refused(&mut scene, knock().from(other));
+        assert_eq!(refusal == Refusal::TooManyProbes, share, "{one} {other}");
     }
 }
 

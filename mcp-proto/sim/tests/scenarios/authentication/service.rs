@@ -155,10 +155,8 @@ fn slow_is_unavailable_and_a_late_answer_is_nothing() {
     assert!(scene.is_waiting(asked));
     scene.wait(std::time::Duration::from_nanos(1));
     assert_turned_away(&mut scene, asked, Refusal::VerifierUnavailable);
-    scene.serves(fetch.id, 200, r#"{"id":"c"}"#);
-    scene.serves(fetch.id, 401, "");
 
-    // Nothing of it was kept, and an answer to the first is none to the second.
+    // Nothing of it was kept, and an answer to the first question is none to the second.
     let asked = scene.send(knock().bearer("one"));
     let second = scene.fetch();
     scene.serves(fetch.id, 200, r#"{"id":"c"}"#);
