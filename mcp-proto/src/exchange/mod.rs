@@ -12,20 +12,23 @@
 //! `Streaming` if the upstream begins an event stream. The exchange counts what it hands to the
 //! transport: at half a window the upstream is told, and past a window the upstream disconnects.
 
+mod body;
 mod mail;
+mod message;
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 
+use self::body::Body;
 pub use self::mail::ExchangeMail;
 pub(crate) use self::mail::{Admission, Decision, Grant, Letter, Opened, Rejection};
+use self::message::{Message, cut};
 use crate::audit::{AuditEvent, AuditRecord, Caller, SessionDigest};
 use crate::auth::{Challenges, Credentials};
-use crate::envelope::{self, Document, Envelope, Field, Kind, Source, Span};
+use crate::envelope::{self, Document, Source};
 use crate::framing::Frame;
 use crate::gateway::{self, GatewayMail, Owner};
 use crate::head::{ContentType, Cors, ResponseHead};
@@ -79,88 +82,6 @@ enum State {
         upstream: UpstreamId,
     },
     Done,
-}
-
-/// A body that is gathered: one chunk is kept as it came.
-#[derive(Default)]
-enum Body {
-    #[default]
-    Empty,
-    One(Bytes),
-    Many(BytesMut),
-}
-
-impl Body {
-    fn len(&self) -> usize {
-        match self {
-            Self::Empty => 0,
-            Self::One(bytes) => bytes.len(),
-            Self::Many(bytes) => bytes.len(),
-        }
-    }
-
-    fn push(&mut self, chunk: Bytes) {
-        *self = match std::mem::take(self) {
-            Self::Empty => Self::One(chunk),
-            Self::One(first) => {
-                let mut bytes = BytesMut::with_capacity((first.len() + chunk.len()).max(8 * 1024));
-                bytes.extend_from_slice(&first);
-                bytes.extend_from_slice(&chunk);
-                Self::Many(bytes)
-            }
-            Self::Many(mut bytes) => {
-                bytes.extend_from_slice(&chunk);
-                Self::Many(bytes)
-            }
-        };
-    }
-
-    fn into_bytes(self) -> Bytes {
-        match self {
-            Self::Empty => Bytes::new(),
-            Self::One(bytes) => bytes,
-            Self::Many(bytes) => bytes.freeze(),
-        }
-    }
-}
-
-/// The message of a request's body, as records and refusals name it.
-#[derive(Default)]
-struct Message {
-    body: Bytes,
-    /// Of a request alone, not of a batch.
-    id: Option<Span>,
-    method: Option<Span>,
-    /// The tool's or prompt's name, or the resource's URI.
-    name: Option<Span>,
-}
-
-impl Message {
-    fn of(envelope: &Envelope, body: &Bytes) -> Self {
-        let is_request = envelope.kind() == Kind::Request;
-        // A server reads one of the two and passes the other over: so does whoever judges the call.
-        let method = envelope.text(Field::Method, body);
-        let of_resource = method.is_some_and(|method| method.starts_with("resources/"));
-        let named_by = if of_resource { Field::Uri } else { Field::Name };
-        Self {
-            body: body.clone(),
-            id: envelope.get(Field::Id).filter(|_| is_request),
-            method: envelope.get(Field::Method),
-            name: envelope.get(named_by),
-        }
-    }
-
-    fn id(&self) -> Option<&[u8]> {
-        self.id.map(|span| span.of(&self.body))
-    }
-
-    fn method(&self) -> Option<Cow<'_, str>> {
-        envelope::decode_string(self.method?.of(&self.body))
-    }
-
-    fn name(&self) -> Option<Cow<'_, str>> {
-        envelope::decode_string(self.name?.of(&self.body))
-    }
 }
 
 /// One HTTP request and its one response.
@@ -283,11 +204,7 @@ impl Exchange {
         let document = match envelope::scan(&body, Source::Client) {
             Ok(document) => document,
             Err(error) => {
-                self.message = Message {
-                    id: error.id,
-                    body,
-                    ..Message::default()
-                };
+                self.message = Message::refused(error.id, body);
                 self.state = State::ReadingBody {
                     grant,
                     body: Body::Empty,
@@ -738,13 +655,4 @@ impl Exchange {
             name: message.name().map(cut),
         }
     }
-}
-
-/// A client's text as a record holds it.
-fn cut(text: Cow<'_, str>) -> Box<str> {
-    let fits = |&(start, c): &(usize, char)| start + c.len_utf8() <= AuditRecord::TEXT_BYTES;
-    text.char_indices()
-        .take_while(fits)
-        .map(|(_, c)| c)
-        .collect()
 }

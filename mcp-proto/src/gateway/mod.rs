@@ -21,6 +21,7 @@
 mod admission;
 mod mail;
 mod sessions;
+mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
