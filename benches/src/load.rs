@@ -15,6 +15,9 @@ use tokio::task::JoinSet;
 
 use crate::wire;
 
+/// The token that every request carries, wanted or not.
+pub const TOKEN: &str = "0f7d6e21c5a84b0b9d3e6c1f2a5b8d94";
+
 /// A server, and the session that calls go to.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -284,7 +287,8 @@ impl Connection {
         stream.set_nodelay(true)?;
         let mut fields = format!(
             "POST /mcp HTTP/1.1\r\nhost: {}\r\nuser-agent: load\r\n\
-             accept: application/json, text/event-stream\r\ncontent-type: application/json\r\n",
+             accept: application/json, text/event-stream\r\ncontent-type: application/json\r\n\
+             authorization: Bearer {TOKEN}\r\n",
             target.address
         );
         if let Some(session) = &target.session {

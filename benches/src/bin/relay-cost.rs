@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use benches::load::{self, Load, Measured, Target};
+use benches::load::{self, Load, Measured, TOKEN, Target};
 use benches::process::{self, Running};
 
 const HELP: &str = "\
@@ -135,7 +135,8 @@ struct Gateway {
 }
 
 impl Gateway {
-    async fn start(options: &Options) -> io::Result<Self> {
+    /// With `token` every request's token is verified, and is a line of the audit trail.
+    async fn start(options: &Options, token: Option<&str>) -> io::Result<Self> {
         // Free a moment ago: the gateway says which port it took to people only.
         let address: SocketAddr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let mut command = Command::new(&options.gateway);
@@ -145,6 +146,11 @@ impl Gateway {
             .args(&options.rest)
             .arg("--")
             .arg(sibling("echo-child")?);
+        command.stdout(Stdio::null());
+        if let Some(token) = token {
+            // The variable of a service that is named after the command.
+            command.env("ECHO_CHILD_API_TOKEN", token);
+        }
         let process = Running::start(&mut command)?;
         let target = Target::open(address).await?;
         let children = process::children(process.id(), "echo-child")?;
@@ -186,6 +192,8 @@ impl Cost {
 struct Costs {
     limit: Vec<Cost>,
     gateway: Vec<Cost>,
+    /// The gateway that asks for a token.
+    with_token: Vec<Cost>,
 }
 
 fn run(options: Options) -> io::Result<()> {
@@ -194,7 +202,8 @@ fn run(options: Options) -> io::Result<()> {
         .build()?;
     runtime.block_on(async {
         let limit = Limit::start()?;
-        let gateway = Gateway::start(&options).await?;
+        let gateway = Gateway::start(&options, None).await?;
+        let with_token = Gateway::start(&options, Some(TOKEN)).await?;
         let (mut many, mut one, mut streams) = (Costs::default(), Costs::default(), Vec::new());
         for _ in 0..options.rounds {
             for (load, costs) in [(ONE_SESSION, &mut many), (ONE_CONNECTION, &mut one)] {
@@ -205,6 +214,9 @@ fn run(options: Options) -> io::Result<()> {
                 costs
                     .gateway
                     .push(relay(&gateway, load, options.time).await?);
+                costs
+                    .with_token
+                    .push(relay(&with_token, load, options.time).await?);
             }
             streams.push(relay(&gateway, NOTIFICATIONS, options.time).await?);
         }
@@ -236,10 +248,15 @@ fn print(options: &Options, many: &Costs, one: &Costs, streams: &[Cost]) -> io::
     writeln!(out, "| --- | --- | ---: | ---: | ---: | ---: | ---: |")?;
     for (load, costs) in [("32 connections", many), ("1 connection", one)] {
         row(&mut out, load, "limit", &costs.limit, Some(1.0))?;
-        // Each round by itself: what slows the machine down slows both of a round.
-        let rounds = costs.gateway.iter().zip(&costs.limit);
-        let ratio = median(rounds.map(|(gateway, limit)| gateway.cpu / limit.cpu));
-        row(&mut out, load, "mcp-gateway", &costs.gateway, Some(ratio))?;
+        for (name, gateway) in [
+            ("mcp-gateway", &costs.gateway),
+            ("mcp-gateway, with a token", &costs.with_token),
+        ] {
+            // Each round by itself: what slows the machine down slows all of a round.
+            let rounds = gateway.iter().zip(&costs.limit);
+            let ratio = median(rounds.map(|(gateway, limit)| gateway.cpu / limit.cpu));
+            row(&mut out, load, name, gateway, Some(ratio))?;
+        }
     }
     row(
         &mut out,
