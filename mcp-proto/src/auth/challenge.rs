@@ -84,7 +84,7 @@ impl Challenges {
         match &self.resource_metadata {
             Some(url) => write!(text, "resource_metadata=\"{url}\""),
             // RFC 6750 section 3 wants one parameter at the least.
-            None => write!(text, "realm=\"{}\"", self.realm),
+            None => write!(text, "realm=\"{}\"", escaped(&self.realm)),
         }
         .expect("a String takes all");
         let required = self.required_scopes.iter().map(String::as_str);
@@ -100,6 +100,11 @@ impl Challenges {
         // Names, URLs and scopes come from the operator, who may have written anything.
         HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("Bearer realm=\"mcp\""))
     }
+}
+
+/// What stands between the quotes of a quoted string (RFC 9110 section 5.6.4).
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"")
 }
 
 #[cfg(test)]

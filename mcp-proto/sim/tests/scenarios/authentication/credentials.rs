@@ -109,6 +109,18 @@ fn a_challenge_tells_where_the_metadata_is_only_if_it_is_there() {
 }
 
 #[test]
+fn whatever_a_service_is_called_its_challenge_can_be_read() {
+    let mut policy = gateway(vec![tokens(&[("ann", "secret")])]);
+    policy.auth.authorization_server = None;
+    policy.service_name = r#"my "best" \o/ server"#.to_owned();
+    let mut scene = begin(policy);
+    let asked = scene.send(knock().bearer("wrong"));
+    let challenge = scene.response(asked).field("www-authenticate");
+    let expected = r#"Bearer realm="my \"best\" \\o/ server", error="invalid_token""#;
+    assert_eq!(challenge.as_deref(), Some(expected));
+}
+
+#[test]
 fn whoever_is_not_let_in_learns_nothing_of_the_endpoint() {
     let mut scene = begin(gateway(vec![tokens(&[("ann", "secret")])]));
     for request in [
