@@ -74,7 +74,8 @@ pub enum GatewayOutput {
     /// Check this, and tell [`Gateway::handle_signature`].
     CheckSignature(SignatureCheck),
     /// Say whether this token is good, to [`Gateway::handle_verdict`]: the policy has
-    /// [`Verifier::Custom`](crate::auth::Verifier::Custom).
+    /// [`Verifier::Custom`](crate::auth::Verifier::Custom). An answer that has not come within
+    /// [`Limits::verifier_time`](crate::Limits::verifier_time) is none, and need not come any more.
     VerifyToken {
         /// The name to answer under.
         verification: VerificationId,
