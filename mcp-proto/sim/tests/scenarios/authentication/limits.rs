@@ -279,6 +279,21 @@ fn herds_pay_when_they_turn_out_bad() {
 }
 
 #[test]
+fn whoever_leaves_a_herd_does_not_pay() {
+    let mut scene = scene();
+    let herd: Vec<_> = (0..6)
+        .map(|_| scene.send(knock().bearer("wrong")))
+        .collect();
+    for &asked in &herd[1..] {
+        scene.leave(asked);
+    }
+    let (verification, _) = scene.verification();
+    scene.verifies(verification, Verdict::Denied);
+    assert_eq!(outcome(&scene, herd[0]), Refusal::InvalidToken);
+    assert_eq!(use_up(&mut scene, "127.0.0.1"), 9);
+}
+
+#[test]
 fn requests_that_are_let_in_are_counted_where_that_is_wanted() {
     for by_principal in [true, false] {
         let mut policy = gateway(vec![tokens(&[("ann", "a"), ("ann", "a2"), ("bob", "b")])]);
