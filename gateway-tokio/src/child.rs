@@ -18,7 +18,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant as TokioInstant, Sleep};
 use tracing::{info, warn};
 
-use crate::driver::{Driver, ExchangeInbox, Post, UpstreamInbox};
+use crate::driver::Driver;
+use crate::inbox::{ExchangeInbox, Post, UpstreamInbox};
 use crate::process::Process;
 
 /// Reads in a row before the task lets others run: a quarter of the queue of one reader, so that

@@ -29,7 +29,8 @@ use mcp_proto::{
 use tokio::net::TcpStream;
 use tokio::time::{Instant as TokioInstant, Sleep};
 
-use crate::driver::{Driver, ExchangeInbox, UpstreamInbox, lock};
+use crate::driver::Driver;
+use crate::inbox::{ExchangeInbox, UpstreamInbox, lock};
 use crate::socket::{Progress, Socket};
 
 /// Most bytes that hyper gathers of a head, and of a response before it writes. Heads are judged

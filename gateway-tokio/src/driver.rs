@@ -1,12 +1,11 @@
 //! What connections and children share: the [`Gateway`] under its one lock, and where mail goes.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock, Weak};
-use std::task::{Context, Waker};
 use std::time::{Instant as StdInstant, SystemTime, UNIX_EPOCH};
 
 use gateway_kit::audit::AuditWriter;
@@ -17,14 +16,14 @@ use mcp_proto::auth::{
     FetchFailure, SignatureFailure, StartupFailure, Token, Verdict, VerificationId,
 };
 use mcp_proto::{
-    AuditEvent, AuditRecord, Exchange, ExchangeId, ExchangeMail, Gateway, GatewayMail,
-    GatewayOutput, Instant, Limits, Now, Policy, RequestHead, Upstream, UpstreamId, UpstreamMail,
+    AuditEvent, AuditRecord, Exchange, ExchangeId, Gateway, GatewayMail, GatewayOutput, Instant,
+    Limits, Now, Policy, RequestHead, Upstream, UpstreamId,
 };
 use tokio::sync::{Notify, mpsc, oneshot};
 use tracing::warn;
 
 use crate::child;
-use crate::connection::Connection;
+use crate::inbox::{ExchangeInbox, UpstreamInbox, lock};
 use crate::sweep::Sweep;
 
 /// The process's two clocks, as the machines want them.
@@ -48,162 +47,6 @@ impl Clock {
     fn to_tokio(&self, instant: Instant) -> tokio::time::Instant {
         let origin = tokio::time::Instant::from_std(self.origin);
         origin + std::time::Duration::from_nanos(instant.as_nanos())
-    }
-}
-
-/// Mail for one exchange, and whoever waits for it.
-pub(crate) struct ExchangeInbox {
-    state: Mutex<ExchangeInboxState>,
-    connection: Arc<Connection>,
-}
-
-#[derive(Default)]
-struct ExchangeInboxState {
-    mail: VecDeque<ExchangeMail>,
-    upstream_lost: bool,
-    waker: Option<Waker>,
-}
-
-impl ExchangeInbox {
-    pub(crate) fn new(connection: Arc<Connection>) -> Arc<Self> {
-        Arc::new(Self {
-            state: Mutex::default(),
-            connection,
-        })
-    }
-
-    /// Adds mail. Whoever waits is not woken yet: a burst is then one wake-up.
-    pub(crate) fn push(&self, mail: ExchangeMail) {
-        lock(&self.state).mail.push_back(mail);
-    }
-
-    pub(crate) fn upstream_lost(&self) {
-        lock(&self.state).upstream_lost = true;
-        self.wake();
-    }
-
-    /// Wakes whoever waits, with the lock free for them to take.
-    pub(crate) fn wake(&self) {
-        let waker = lock(&self.state).waker.take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    /// Hands what has come to the exchange. With nothing there, `context` is woken later.
-    pub(crate) fn deliver(
-        &self,
-        exchange: &mut Exchange,
-        now: Now,
-        context: Option<&mut Context<'_>>,
-    ) -> bool {
-        let (mail, lost) = {
-            let mut state = lock(&self.state);
-            let mail = std::mem::take(&mut state.mail);
-            let lost = std::mem::take(&mut state.upstream_lost);
-            if mail.is_empty()
-                && !lost
-                && let Some(context) = context
-            {
-                state.waker = Some(context.waker().clone());
-            }
-            (mail, lost)
-        };
-        let any = !mail.is_empty() || lost;
-        for mail in mail {
-            exchange.handle_mail(mail, now);
-        }
-        if lost {
-            exchange.handle_upstream_lost(now);
-        }
-        any
-    }
-
-    /// Closes the connection at once.
-    pub(crate) fn disconnect(&self) {
-        self.connection.abort();
-    }
-}
-
-/// Mail for one upstream, and its task.
-#[derive(Default)]
-pub(crate) struct UpstreamInbox {
-    state: Mutex<UpstreamInboxState>,
-}
-
-#[derive(Default)]
-struct UpstreamInboxState {
-    mail: VecDeque<Post>,
-    waker: Option<Waker>,
-    /// Whether the task has ended before its upstream was drained.
-    lost: bool,
-}
-
-/// What comes for an upstream.
-pub(crate) enum Post {
-    /// A piece of mail; an exchange's first carries the way back.
-    Mail {
-        mail: UpstreamMail,
-        from: Option<(ExchangeId, Arc<ExchangeInbox>)>,
-    },
-    /// Nobody reads this exchange's mail any more.
-    Gone(ExchangeId),
-}
-
-impl UpstreamInbox {
-    pub(crate) fn push(&self, mail: UpstreamMail, from: Option<(ExchangeId, Arc<ExchangeInbox>)>) {
-        let mut state = lock(&self.state);
-        if state.lost {
-            if let Some((_, inbox)) = from {
-                inbox.upstream_lost();
-            }
-            return;
-        }
-        state.mail.push_back(Post::Mail { mail, from });
-        let waker = state.waker.take();
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    /// Tells those that their upstream is lost who have written and were not heard, and all who
-    /// write later.
-    pub(crate) fn lose(&self) {
-        let mail = {
-            let mut state = lock(&self.state);
-            state.lost = true;
-            std::mem::take(&mut state.mail)
-        };
-        for post in mail {
-            if let Post::Mail {
-                from: Some((_, inbox)),
-                ..
-            } = post
-            {
-                inbox.upstream_lost();
-            }
-        }
-    }
-
-    /// Whether anything has come. With nothing there, `context` is woken later.
-    pub(crate) fn poll_any(&self, context: &mut Context<'_>) -> bool {
-        let mut state = lock(&self.state);
-        if state.mail.is_empty() {
-            state.waker = Some(context.waker().clone());
-        }
-        !state.mail.is_empty()
-    }
-
-    /// Has the way to an exchange forgotten that wrote: one that gave its grant back, or whose
-    /// client has gone, gets no last mail. There is no hurry, so that nobody is woken.
-    pub(crate) fn gone(&self, exchange: ExchangeId) {
-        lock(&self.state).mail.push_back(Post::Gone(exchange));
-    }
-
-    /// Takes all that has come.
-    pub(crate) fn take(&self) -> VecDeque<Post> {
-        std::mem::take(&mut lock(&self.state).mail)
     }
 }
 
@@ -550,13 +393,6 @@ fn with_live(driver: &Weak<Driver>, act: impl FnOnce(&mut Gateway, Now)) {
     if let Some(driver) = driver.upgrade() {
         driver.with_gateway(act);
     }
-}
-
-/// An inbox is whole whatever happened to whoever held it: there is no step in between.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// A gateway that panicked half-way may admit anyone: nothing goes on with it.

@@ -19,6 +19,7 @@
 mod child;
 mod connection;
 mod driver;
+mod inbox;
 mod listen;
 mod process;
 mod socket;

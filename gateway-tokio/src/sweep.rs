@@ -9,7 +9,7 @@ use gateway_kit::guard;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use crate::driver::lock;
+use crate::inbox::lock;
 
 /// The children that wait for a scan.
 #[derive(Default)]

@@ -20,6 +20,7 @@
 
 mod chain;
 mod documents;
+mod questions;
 mod startup;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
