@@ -64,8 +64,8 @@ impl Gateway {
                 Err(denial) => self.admit(sender, None, refused(denial, false)),
             },
             Ok(Wanted::Mcp(request)) => {
-                if self.audit_failed && self.policy.auth.refuse_unaudited {
-                    self.admit(sender, None, refused(Refusal::AuditUnavailable, true));
+                if let Err(refusal) = self.judge_audit() {
+                    self.admit(sender, None, refused(refusal, true));
                 } else if self.authenticator.is_open() {
                     self.decide(sender, request, None, now);
                 } else {
@@ -178,6 +178,8 @@ impl Gateway {
         credentials: Option<&Credentials>,
         now: Now,
     ) -> Result<Decision, Denial> {
+        // It may have changed while the credential was verified.
+        self.judge_audit()?;
         let identity = credentials.map(|credentials| &credentials.identity);
         if identity.is_some_and(|identity| !self.challenges.admits(identity)) {
             return Err(Refusal::InsufficientScope.into());
@@ -204,6 +206,14 @@ impl Gateway {
                 Decision::Ended(session)
             }
         })
+    }
+
+    /// Whether what is let in now can be recorded, or need not be.
+    fn judge_audit(&self) -> Result<(), Refusal> {
+        if self.audit_failed && self.policy.auth.refuse_unaudited {
+            return Err(Refusal::AuditUnavailable);
+        }
+        Ok(())
     }
 
     fn denied(&self, denial: Denial) -> Decision {

@@ -270,3 +270,18 @@ fn while_records_cannot_be_kept_requests_are_refused_where_that_is_wanted() {
         assert_eq!(outcome(&scene, asked), LET_IN);
     }
 }
+
+#[test]
+fn whoever_waits_for_a_verdict_when_records_cannot_be_kept_any_more_is_refused() {
+    let mut policy = gateway(vec![Verifier::Custom]);
+    policy.auth.refuse_unaudited = true;
+    let mut scene = begin(policy);
+    scene.presents("one");
+    let (asked, _) = scene.initialize("2025-11-25");
+    let (verification, _) = scene.verification();
+    scene.world.audit_sink(false);
+    scene.verifies(verification, allowed("ann"));
+    scene.assert_refused(asked, Refusal::AuditUnavailable);
+    assert_eq!(scene.world.opened(), []);
+    scene.assert_nothing_is_left();
+}
