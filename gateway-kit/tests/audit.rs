@@ -84,6 +84,11 @@ impl States {
     }
 }
 
+fn begun(mut log: AuditLog) -> AuditLog {
+    log.begin().unwrap();
+    log
+}
+
 fn plain(name: &str) -> AuditRecord {
     AuditRecord {
         exchange: Some(ExchangeId(1)),
@@ -93,7 +98,7 @@ fn plain(name: &str) -> AuditRecord {
 }
 
 fn file_log(path: &Path) -> AuditLog {
-    AuditLog::start(&AuditSink::File(path.to_owned()), "3f9a12c4", |_| {}).unwrap()
+    begun(AuditLog::open(&AuditSink::File(path.to_owned()), "3f9a12c4", |_| {}).unwrap())
 }
 
 /// Hands `names` over, waits until all of them are in the file, and ends the trail.
@@ -118,7 +123,7 @@ fn hand_over(log: &AuditLog, path: &Path, names: &[&str]) {
 /// A trail of these records in memory.
 fn trail(records: Vec<AuditRecord>) -> Vec<u8> {
     let output = Output::default();
-    let log = AuditLog::to_output(output.clone(), "3f9a12c4", |_| {}).unwrap();
+    let log = begun(AuditLog::to_output(output.clone(), "3f9a12c4", |_| {}));
     let lines = records.len() + 1;
     for record in records {
         log.writer().write(record);
@@ -341,7 +346,7 @@ proptest! {
     ) {
         let output = Output::planned(plan.clone());
         let states = States::default();
-        let log = AuditLog::to_output(output.clone(), "a", states.listener()).unwrap();
+        let log = begun(AuditLog::to_output(output.clone(), "a", states.listener()));
         let mut handed_over = 0;
         while !output.plan_is_over() {
             for _ in 0..burst {
@@ -423,7 +428,7 @@ fn a_file_that_another_has_is_refused_in_one_line() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit");
     let _first = file_log(&path);
-    let second = AuditLog::start(&AuditSink::File(path.clone()), "b", |_| {});
+    let second = AuditLog::open(&AuditSink::File(path.clone()), "b", |_| {});
     let error = second.map(|_| ()).unwrap_err().to_string();
     let expected = format!(
         "audit file {}: another process writes to it; give each gateway a file of its own",
@@ -435,7 +440,7 @@ fn a_file_that_another_has_is_refused_in_one_line() {
 #[test]
 fn a_file_that_cannot_be_opened_is_named() {
     let sink = AuditSink::File("/nonexistent/audit".into());
-    let error = AuditLog::start(&sink, "a", |_| {}).map(|_| ()).unwrap_err();
+    let error = AuditLog::open(&sink, "a", |_| {}).map(|_| ()).unwrap_err();
     assert!(
         error
             .to_string()
@@ -498,7 +503,7 @@ fn a_file_with_other_lines_is_continued_by_a_chain_that_begins_anew() {
 fn a_full_disk_is_told_and_stops_nobody() {
     let states = States::default();
     let sink = AuditSink::File("/dev/full".into());
-    let log = AuditLog::start(&sink, "a", states.listener()).unwrap();
+    let log = begun(AuditLog::open(&sink, "a", states.listener()).unwrap());
     for _ in 0..10_000 {
         log.writer().write(plain("lost"));
     }
@@ -515,7 +520,7 @@ fn a_full_disk_is_left_for_another() {
     std::os::unix::fs::symlink("/dev/full", &path).unwrap();
     let states = States::default();
     let sink = AuditSink::File(path.clone());
-    let log = AuditLog::start(&sink, "a", states.listener()).unwrap();
+    let log = begun(AuditLog::open(&sink, "a", states.listener()).unwrap());
     log.writer().write(plain("lost"));
     wait_until("the owner is told", || !states.all().is_empty());
     fs::remove_file(&path).unwrap();
@@ -535,7 +540,7 @@ fn a_full_disk_is_left_for_another() {
 #[ignore = "is run by the next one, in a process of its own"]
 fn stdout_in_a_process_of_its_own() {
     println!("http://127.0.0.1:8080/mcp");
-    let log = AuditLog::start(&AuditSink::Stdout, "a", |_| {}).unwrap();
+    let log = begun(AuditLog::open(&AuditSink::Stdout, "a", |_| {}).unwrap());
     log.writer().write(plain("one"));
     log.close();
 }
@@ -572,7 +577,7 @@ fn a_reader_that_stands_still_costs_records_and_stops_nobody() {
     let (lock, output, states) = (Arc::default(), Output::default(), States::default());
     let stuck = Stuck(Arc::clone(&lock), output.clone());
     let held = lock.lock().unwrap();
-    let log = AuditLog::to_output(stuck, "a", states.listener()).unwrap();
+    let log = begun(AuditLog::to_output(stuck, "a", states.listener()));
     for _ in 0..20_000 {
         log.writer().write(plain("lost or not"));
     }
@@ -602,7 +607,7 @@ fn the_end_does_not_wait_for_a_reader_that_stands_still() {
     let lock: Arc<Mutex<()>> = Arc::default();
     let _held = lock.lock().unwrap();
     let stuck = Stuck(Arc::clone(&lock), Output::default());
-    let log = AuditLog::to_output(stuck, "a", |_| {}).unwrap();
+    let log = begun(AuditLog::to_output(stuck, "a", |_| {}));
     let writer = log.writer();
     log.close();
     writer.write(plain("to nobody"));
@@ -610,7 +615,7 @@ fn the_end_does_not_wait_for_a_reader_that_stands_still() {
 
 #[test]
 fn a_trail_that_is_off_keeps_nothing() {
-    let log = AuditLog::start(&AuditSink::Off, "a", |_| panic!("there is nothing to tell"));
+    let log = AuditLog::open(&AuditSink::Off, "a", |_| panic!("there is nothing to tell"));
     let log = log.unwrap();
     log.writer().write(plain("nowhere"));
     log.writer().reopen();
@@ -690,4 +695,19 @@ fn a_fault_is_told_in_one_line() {
             .to_string()
             .starts_with("/nonexistent\\n: cannot be read: ")
     );
+}
+
+#[test]
+fn nothing_is_written_before_the_trail_begins_and_nothing_is_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.log");
+    let sink = AuditSink::File(path.clone());
+    let log = AuditLog::open(&sink, "a", |_| {}).unwrap();
+    log.writer()
+        .write(AuditRecord::new(AuditEvent::SessionOpened));
+    thread::sleep(Duration::from_millis(50));
+    assert_eq!(fs::read_to_string(&path).unwrap(), "");
+    drop(log);
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains("session-opened"), "{text}");
 }

@@ -418,7 +418,7 @@ mod tests {
             command,
             guard: None,
             instance: String::new(),
-            audit: AuditLog::start(&AuditSink::Off, "", |_| {})
+            audit: AuditLog::open(&AuditSink::Off, "", |_| {})
                 .expect("nothing is opened")
                 .writer(),
             audited: Arc::new(AtomicBool::new(true)),

@@ -17,7 +17,7 @@ use mcp_proto::auth::{Token, Verdict};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::connection;
 use crate::driver::{Driver, Equipment};
@@ -85,7 +85,7 @@ impl Server {
         let audit_changed = Arc::new(Notify::new());
         let audit = {
             let (audited, changed) = (Arc::clone(&audited), Arc::clone(&audit_changed));
-            AuditLog::start(&settings.audit, &instance[..8], move |works| {
+            AuditLog::open(&settings.audit, &instance[..8], move |works| {
                 audited.store(works, Ordering::Release);
                 changed.notify_one();
             })?
@@ -171,7 +171,7 @@ impl Server {
         &self.addresses
     }
 
-    /// Serves until `stop` is ready; then closes the listeners, finishes what is in flight within
+    /// Serves until `stop` is ready, and writes audit records from now on; then closes the listeners, finishes what is in flight within
     /// the drain limit, and ends the children.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let Self {
@@ -180,10 +180,13 @@ impl Server {
             url,
             driver,
             mut children_ended,
-            audit,
+            mut audit,
             audit_changed,
             watch,
         } = self;
+        if let Err(error) = audit.begin() {
+            error!(%error, "audit records cannot be written");
+        }
         info!(%url, ?addresses, "listening");
         // Dropped with this future, if an embedder drops it, they end with it.
         let mut timer = JoinSet::new();

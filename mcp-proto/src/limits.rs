@@ -49,7 +49,7 @@ pub struct Limits {
     pub verdict_time: Duration,
     /// Most verdicts of each kind, good and bad, that are kept.
     pub verdicts: usize,
-    /// Time that all verifiers together may take for one token.
+    /// Time that a verifier may take for one token, what it needs for that included.
     pub verifier_time: Duration,
     /// For each address: presented credentials that are not good, and calls to verifiers.
     pub credential_rate: Rate,

@@ -29,6 +29,8 @@ const CLOSE_TIME: Duration = Duration::from_secs(1);
 pub struct AuditLog {
     /// `None` where nothing is kept.
     shared: Option<Arc<Shared>>,
+    /// Until it begins.
+    trail: Option<Trail>,
 }
 
 /// Where records are handed over. Clones are cheap, and hand over to the same trail.
@@ -65,8 +67,9 @@ enum Item {
 }
 
 impl AuditLog {
-    /// Opens the sink and starts the thread that writes to it. `instance` is what the ids of
-    /// requests begin with, so that those of two runs are told apart.
+    /// Opens the sink, to which nothing is written before [`AuditLog::begin`]: records that come
+    /// until then wait. `instance` is what the ids of requests begin with, so that those of two
+    /// runs are told apart.
     ///
     /// `on_state` is called with `false` when records cannot be kept, and with `true` when they can
     /// again; by whichever thread finds out. It must return at once and must not panic.
@@ -74,35 +77,36 @@ impl AuditLog {
     /// # Errors
     ///
     /// If the file cannot be opened, or another process has it.
-    pub fn start(
+    pub fn open(
         sink: &AuditSink,
         instance: &str,
         on_state: impl Fn(bool) + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let (sink, tail) = match sink {
-            AuditSink::Off => return Ok(Self { shared: None }),
+            AuditSink::Off => {
+                return Ok(Self {
+                    shared: None,
+                    trail: None,
+                });
+            }
             AuditSink::Stdout => (Sink::stdout()?, Tail::Empty),
             AuditSink::File(path) => Sink::file(path)?,
         };
-        Self::spawn(Trail::new(sink, tail, instance), on_state)
+        Ok(Self::new(Trail::new(sink, tail, instance), on_state))
     }
 
-    /// Writes the trail to an embedder's own `output`, where it begins anew. `output` may block and
-    /// may fail; see [`AuditLog::start`] for the rest.
-    ///
-    /// # Errors
-    ///
-    /// If the thread cannot be started.
+    /// A trail to an embedder's own `output`, where it begins anew. `output` may block and may fail;
+    /// see [`AuditLog::open`] for the rest.
     pub fn to_output(
         output: impl Write + Send + 'static,
         instance: &str,
         on_state: impl Fn(bool) + Send + Sync + 'static,
-    ) -> io::Result<Self> {
+    ) -> Self {
         let sink = Sink::Stream(Box::new(output));
-        Self::spawn(Trail::new(sink, Tail::Empty, instance), on_state)
+        Self::new(Trail::new(sink, Tail::Empty, instance), on_state)
     }
 
-    fn spawn(trail: Trail, on_state: impl Fn(bool) + Send + Sync + 'static) -> io::Result<Self> {
+    fn new(trail: Trail, on_state: impl Fn(bool) + Send + Sync + 'static) -> Self {
         let shared = Arc::new(Shared {
             queue: Mutex::new(Queue {
                 items: VecDeque::new(),
@@ -115,13 +119,25 @@ impl AuditLog {
             told: Mutex::new(true),
             on_state: Box::new(on_state),
         });
-        let behind = Arc::clone(&shared);
-        thread::Builder::new()
-            .name("audit".to_owned())
-            .spawn(move || behind.run(trail))?;
-        Ok(Self {
+        Self {
             shared: Some(shared),
-        })
+            trail: Some(trail),
+        }
+    }
+
+    /// Starts the thread that writes.
+    ///
+    /// # Errors
+    ///
+    /// If there can be none.
+    pub fn begin(&mut self) -> io::Result<()> {
+        if let (Some(trail), Some(shared)) = (self.trail.take(), &self.shared) {
+            let behind = Arc::clone(shared);
+            thread::Builder::new()
+                .name("audit".to_owned())
+                .spawn(move || behind.run(trail))?;
+        }
+        Ok(())
     }
 
     /// A writer to this trail.
@@ -138,6 +154,11 @@ impl AuditLog {
 
 impl Drop for AuditLog {
     fn drop(&mut self) {
+        // What came before a start that failed is on record too.
+        if let Err(error) = self.begin() {
+            error!(%error, "audit records cannot be written");
+            return;
+        }
         let Some(shared) = self.shared.take() else {
             return;
         };

@@ -21,9 +21,10 @@
 //! use gateway_kit::audit::AuditLog;
 //! use mcp_proto::{AuditEvent, AuditRecord};
 //!
-//! let log = AuditLog::start(&AuditSink::Stdout, "3f9a12c4", |working| {
+//! let mut log = AuditLog::open(&AuditSink::Stdout, "3f9a12c4", |working| {
 //!     eprintln!("audit records are kept: {working}");
 //! })?;
+//! log.begin()?;
 //! log.writer().write(AuditRecord::new(AuditEvent::SessionOpened));
 //! log.close();
 //! # Ok::<(), std::io::Error>(())

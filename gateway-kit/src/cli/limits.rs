@@ -62,7 +62,7 @@ limits! {
     token_bytes Bytes zero Refused, "Most bytes of a bearer token (401)";
     verdict_time Time zero Refused, "Time that a verifier's verdict on a token is good for";
     verdicts Count zero Refused, "Most verdicts that are kept, of the good and of the bad each";
-    verifier_time Time zero Refused, "Time that all verifiers together may take for one token (503)";
+    verifier_time Time zero Refused, "Time that a verifier may take for one token (503)";
     credential_rate PerTime zero Refused, "For each address: tokens that are not good, and calls to verifiers (429)";
     probe_rate PerTime zero Refused, "For each address: requests without a token, and for OAuth metadata (429)";
     principal_rate PerTimeOrOff zero Refused, "For each principal: requests to the MCP endpoint (429)";

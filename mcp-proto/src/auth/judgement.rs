@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde_json::Value;
 
-use super::jwt::{has_audience, seconds};
+use super::jwt::{CLOCK_SKEW_SECONDS, has_audience, seconds};
 use super::scope::split;
 use super::{Clients, Fetched, HttpVerifier, Identity, Principal, Verdict};
 
@@ -102,7 +102,8 @@ pub(crate) fn of_introspection(
         let aud = response.get("aud");
         aud.is_some_and(|aud| has_audience(aud, audiences))
     };
-    if ended || begins > now || foreign || !audiences.is_none_or(has_one) {
+    let begun = begins <= now.saturating_add(CLOCK_SKEW_SECONDS);
+    if ended || !begun || foreign || !audiences.is_none_or(has_one) {
         return Verdict::Denied;
     }
     Verdict::Allowed(identity)

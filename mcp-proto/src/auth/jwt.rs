@@ -10,7 +10,7 @@ use super::scope::split;
 use super::{Algorithm, Identity, JwtVerifier, Principal, Token};
 
 /// How far another server's clock may be ahead of ours, for tokens that begin in the future.
-const CLOCK_SKEW_SECONDS: u64 = 30;
+pub(crate) const CLOCK_SKEW_SECONDS: u64 = 30;
 
 /// What a token is by its form. It says who may be shown the token.
 #[derive(Debug)]

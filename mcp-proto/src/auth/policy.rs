@@ -10,7 +10,8 @@ use super::{Algorithm, Secret, Token};
 /// How callers are told apart, what they may do, and what is published about it.
 #[derive(Clone, Debug, Default)]
 pub struct AuthPolicy {
-    /// Who is asked about a token, in this order. With none, nobody is asked who they are.
+    /// Who is asked about a token, in this order; at most one of each kind. With none, nobody is
+    /// asked who they are.
     pub verifiers: Vec<Verifier>,
     /// The URL of the MCP endpoint that users type: the OAuth resource (RFC 8707), and the audience
     /// that tokens must have.

@@ -11,7 +11,6 @@ use crate::framing::Frame;
 use crate::head::{ContentType, Cors};
 use crate::id::{SessionId, UpstreamId};
 use crate::refusal::Refusal;
-use crate::time::Instant;
 
 /// Mail for an [`Exchange`](crate::Exchange), from the [`Gateway`](crate::Gateway) or an
 /// [`Upstream`](crate::Upstream). The driver carries it and cannot make or read it.
@@ -24,8 +23,8 @@ pub(crate) enum Letter {
     Admission(Admission),
     /// The gateway's word on a message that was sent without a session.
     Route(Result<Opened, Rejection>),
-    /// Until when an open stream's token is good for sure; `None` if it is not good any more.
-    Renewed(Option<Instant>),
+    /// What an open stream's token stands for now; `None` if it is not good any more.
+    Renewed(Option<Credentials>),
 
     /// The upstream took what needs no answer.
     Accepted,

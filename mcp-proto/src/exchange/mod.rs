@@ -511,11 +511,16 @@ impl Exchange {
                 self.state = State::Done;
                 self.outputs.push_back(ExchangeOutput::End);
             }
-            Letter::Renewed(renew_at) => {
+            Letter::Renewed(renewed) => {
                 self.renewing = false;
-                match (renew_at, &mut self.credentials) {
-                    (Some(at), Some(credentials)) => credentials.renew_at = at,
-                    _ => self.end_unauthenticated(),
+                // A stream is a session's, and that is one principal's.
+                let same = |new: &Credentials| {
+                    let old = self.credentials.as_ref();
+                    old.is_some_and(|old| old.identity.principal == new.identity.principal)
+                };
+                match renewed.filter(same) {
+                    Some(new) => self.credentials = Some(new),
+                    None => self.end_unauthenticated(),
                 }
             }
             _ => {}

@@ -137,8 +137,7 @@ impl Gateway {
         let admitted = answer
             .ok()
             .filter(|it| self.challenges.admits(&it.identity));
-        let renew_at = admitted.map(|credentials| credentials.renew_at);
-        self.tell(exchange, exchange::Letter::Renewed(renew_at));
+        self.tell(exchange, exchange::Letter::Renewed(admitted));
     }
 
     fn answer(

@@ -255,7 +255,7 @@ impl Authenticator {
         }
     }
 
-    /// Ends a verification that takes too long.
+    /// Goes on without a verifier that takes too long.
     pub(super) fn give_up(&mut self, digest: TokenDigest, now: Now) {
         let Some(verification) = self.verifications.get(&digest) else {
             return;
@@ -269,8 +269,7 @@ impl Authenticator {
             "{}: a token could not be verified in time",
             kind.as_str()
         ));
-        self.failed(kind);
-        self.end(digest, Err(Refusal::VerifierUnavailable), now);
+        self.handle_verdict_at(digest, Verdict::Unavailable, now);
     }
 }
 
@@ -294,11 +293,20 @@ impl Authenticator {
                 self.failed(kind);
             }
         }
-        if let Some(verification) = self.verifications.get_mut(&digest) {
-            verification.place += 1;
-            verification.fetched = false;
+        if let Some(mut verification) = self.verifications.remove(&digest) {
+            self.turn_to_next(digest, &mut verification, now);
+            self.verifications.insert(digest, verification);
         }
         self.go_on(digest, now);
+    }
+
+    /// The next verifier has as much time as the one before.
+    fn turn_to_next(&mut self, digest: TokenDigest, verification: &mut Verification, now: Now) {
+        verification.place += 1;
+        verification.fetched = false;
+        self.deadlines.remove(&(verification.deadline, digest));
+        verification.deadline = now.monotonic + self.verifier_time;
+        self.deadlines.insert((verification.deadline, digest));
     }
 
     /// Asks the verifier whose turn it is, and those after it, until one makes the token wait.
@@ -324,8 +332,7 @@ impl Authenticator {
                     self.failed(verifier.kind());
                 }
             }
-            verification.place += 1;
-            verification.fetched = false;
+            self.turn_to_next(digest, &mut verification, now);
         }
         let refusal = if verification.unavailable {
             Refusal::VerifierUnavailable

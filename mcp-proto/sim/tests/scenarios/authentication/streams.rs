@@ -146,6 +146,18 @@ fn a_stream_ends_when_nobody_can_say_whether_its_token_is_good() {
 }
 
 #[test]
+fn a_stream_ends_when_its_token_is_somebody_elses() {
+    let mut scene = begin(gateway(vec![Verifier::Custom]));
+    let session = open(&mut scene, "one", None);
+    let stream = scene.listen(&session);
+    scene.wait_secs(60);
+    let (verification, _) = scene.verification();
+    scene.verifies(verification, allowed("bob"));
+    assert!(scene.response(stream).complete);
+    assert!(scene.audit().contains(&AuditEvent::TokenEnded));
+}
+
+#[test]
 fn a_stream_ends_when_its_token_has_lost_a_scope() {
     let mut policy = gateway(vec![Verifier::Custom]);
     policy.auth.required_scopes = vec!["mcp".to_owned()];
