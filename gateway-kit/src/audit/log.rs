@@ -21,6 +21,10 @@ const WAITING_RECORDS: usize = 4096;
 /// How long a sink that failed is left alone while there is nothing to write.
 const RETRY_TIME: Duration = Duration::from_secs(1);
 
+/// How long records are gathered before they are written: a record each time would cost the thread a
+/// wake-up and a write for each request.
+const GATHER_TIME: Duration = Duration::from_millis(10);
+
 /// How long the end waits for the sink.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 
@@ -57,6 +61,8 @@ struct Queue {
     /// Why records cannot be kept, if they cannot.
     trouble: Option<Box<str>>,
     closing: bool,
+    /// The thread waits for something to come.
+    idle: bool,
     /// The thread has ended.
     ended: bool,
 }
@@ -113,6 +119,7 @@ impl AuditLog {
                 lost: 0,
                 trouble: None,
                 closing: false,
+                idle: false,
                 ended: false,
             }),
             changed: Condvar::new(),
@@ -210,9 +217,12 @@ impl AuditWriter {
             shared.tell();
         } else {
             queue.items.push_back(Item::Record(time, record));
+            let idle = mem::take(&mut queue.idle);
             drop(queue);
+            if idle {
+                shared.changed.notify_all();
+            }
         }
-        shared.changed.notify_all();
     }
 }
 
@@ -244,7 +254,8 @@ impl Shared {
     /// Waits for something to write, or to try again; `None` at the end.
     fn next(&self, failed: bool) -> Option<(VecDeque<Item>, u64)> {
         let idle = |queue: &mut Queue| queue.items.is_empty() && queue.lost == 0 && !queue.closing;
-        let queue = self.queue();
+        let mut queue = self.queue();
+        queue.idle = true;
         let mut queue = if failed {
             let waited = self.changed.wait_timeout_while(queue, RETRY_TIME, idle);
             waited.unwrap_or_else(PoisonError::into_inner).0
@@ -252,6 +263,13 @@ impl Shared {
             let waited = self.changed.wait_while(queue, idle);
             waited.unwrap_or_else(PoisonError::into_inner)
         };
+        queue.idle = false;
+        let gathering =
+            |queue: &mut Queue| !queue.closing && queue.items.len() < WAITING_RECORDS / 2;
+        let gathered = self
+            .changed
+            .wait_timeout_while(queue, GATHER_TIME, gathering);
+        let mut queue = gathered.unwrap_or_else(PoisonError::into_inner).0;
         let ended = queue.closing && queue.items.is_empty() && queue.lost == 0;
         (!ended).then(|| (mem::take(&mut queue.items), mem::take(&mut queue.lost)))
     }
