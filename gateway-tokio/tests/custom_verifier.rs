@@ -1,0 +1,89 @@
+//! An embedder's own verifier of tokens, in this process.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use gateway_kit::AuditSink;
+use gateway_kit::settings::{ChildCommand, Settings};
+use gateway_tokio::Server;
+use mcp_proto::auth::{Identity, Principal, Token, Verdict, Verifier};
+use tokio::sync::oneshot;
+
+async fn verify(token: Token) -> Verdict {
+    match token.expose() {
+        "good" => Verdict::Allowed(Identity {
+            principal: Principal {
+                issuer: "test".to_owned(),
+                subject: "ada".to_owned(),
+                client_id: None,
+            },
+            scopes: Vec::new(),
+            expires_at: None,
+        }),
+        "panics" => panic!("on purpose: in the verifier"),
+        "slow" => std::future::pending().await,
+        "unsure" => Verdict::Unavailable,
+        _ => Verdict::Denied,
+    }
+}
+
+/// The status, and the value of `Retry-After`.
+fn knock(address: SocketAddr, token: &str) -> (u16, bool) {
+    let body = r#"{"jsonrpc":"2.0","id":"i","method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}"#;
+    let mut stream = TcpStream::connect(address).expect("the gateway listens");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .expect("a time-out can be set");
+    let request = format!(
+        "POST /mcp HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nAuthorization: Bearer {token}\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut answer = String::new();
+    stream
+        .write_all(request.as_bytes())
+        .and_then(|()| stream.read_to_string(&mut answer).map(drop))
+        .expect("the gateway answers");
+    let status = answer.split(' ').nth(1).and_then(|it| it.parse().ok());
+    let status = status.expect("the answer has a status");
+    (status, answer.contains("\r\nretry-after: "))
+}
+
+#[test]
+fn an_embedders_word_counts_and_its_silence_lets_nobody_in() {
+    let runtime = tokio::runtime::Runtime::new().expect("threads can be had");
+    let child = ChildCommand::new(env!("CARGO_BIN_EXE_mcp-gateway"))
+        .args(["demo-server"])
+        .inherit(std::env::vars_os());
+    let mut settings = Settings::new(child);
+    settings.policy.auth.verifiers = vec![Verifier::Custom];
+    settings.policy.limits.verifier_time = Duration::from_millis(300);
+    settings.policy.startup_probe = false;
+    settings.audit = AuditSink::Off;
+    settings.listen = vec![([127, 0, 0, 1], 0).into()];
+    let server = runtime
+        .block_on(Server::bind(settings))
+        .expect("a port is free")
+        .verify_with(verify);
+    let address = server.addresses()[0];
+    let (stop, stopped) = oneshot::channel::<()>();
+    let running = runtime.spawn(server.run(async {
+        let _ = stopped.await;
+    }));
+    // The second round shows what is remembered: a verdict, and never that there was none.
+    for _ in 0..2 {
+        for (token, expected) in [
+            ("good", (200, false)),
+            ("bad", (401, false)),
+            ("panics", (503, true)),
+            ("slow", (503, true)),
+            ("unsure", (503, true)),
+        ] {
+            assert_eq!(knock(address, token), expected, "{token}");
+        }
+    }
+    let _ = stop.send(());
+    runtime.block_on(running).expect("the server ends well");
+}
