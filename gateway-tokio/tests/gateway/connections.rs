@@ -129,7 +129,7 @@ fn requests_that_end_early_leave_nothing_behind() {
 
 /// The gateway's memory in KiB.
 fn resident(gateway: &Gateway) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.process.id()));
+    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.id()));
     let status = status.expect("the gateway runs");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());

@@ -13,6 +13,7 @@ fn a_log_that_nobody_reads_stops_nothing() {
     let mut gateway = Command::new(env!("CARGO_BIN_EXE_mcp-gateway"))
         .args(["--demo", "--startup-probe", "off", "--port"])
         .arg(address.port().to_string())
+        .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary starts");

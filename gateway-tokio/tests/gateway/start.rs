@@ -1,7 +1,7 @@
 //! The start: what the user is told, and what a child gets of the gateway's.
 
-use crate::http;
-use crate::run::{Gateway, shell_server};
+use crate::http::{self, Caller};
+use crate::run::{Gateway, Launch, shell_server};
 
 #[test]
 fn the_url_is_told_on_stdout_whatever_the_log_says() {
@@ -53,4 +53,33 @@ read -r line"#;
         answer.body,
         r#"{"jsonrpc":"2.0","id":"c","result":{"nine":"closed","secret":"","path":"set"}}"#
     );
+}
+
+/// What makes a gateway serve more than its own machine.
+const REACHES_OUT: [[&str; 2]; 3] = [
+    ["--host", "0.0.0.0"],
+    ["--public-url", "https://gw.example.org/mcp"],
+    ["--trusted-proxies", "127.0.0.1"],
+];
+
+#[test]
+fn who_can_be_reached_from_elsewhere_asks_who_comes() {
+    for option in REACHES_OUT {
+        let output = Launch::demo().options(&option).run();
+        assert_eq!(output.status.code(), Some(2), "{option:?}");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(told.lines().count(), 1, "{told}");
+        assert!(told.contains("--allow-unauthenticated"), "{told}");
+        let check = |launch: Launch| launch.options(&["--check-config"]).run().status.code();
+        let asks = Launch::demo().variable("DEMO_API_TOKEN", "token-0123456789");
+        assert_eq!(check(asks.options(&option)), Some(0), "{option:?}");
+        let open = Launch::demo().options(&["--allow-unauthenticated"]);
+        assert_eq!(check(open.options(&option)), Some(0), "{option:?}");
+    }
+    let gateway = Launch::demo()
+        .variable("DEMO_API_TOKEN", "token-0123456789")
+        .options(&REACHES_OUT[1])
+        .start();
+    let caller = Caller::bearer(gateway.address, "token-0123456789");
+    assert_eq!(caller.knock().status, 200);
 }
