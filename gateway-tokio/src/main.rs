@@ -80,7 +80,11 @@ fn serve(settings: Settings) -> io::Result<()> {
             }
         };
         let mut hang_up = signal(SignalKind::hangup())?;
-        let server = Server::bind(settings).await?;
+        // Verifiers that do not answer may take a while to be tried.
+        let server = tokio::select! {
+            server = Server::bind(settings) => server?,
+            () = stop() => return Ok(()),
+        };
         let reopen = server.audit_reopener();
         tokio::spawn(async move {
             while hang_up.recv().await.is_some() {

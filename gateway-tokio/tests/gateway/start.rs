@@ -1,7 +1,9 @@
 //! The start: what the user is told, and what a child gets of the gateway's.
 
 use crate::http::{self, Caller};
-use crate::run::{Gateway, Launch, shell_server};
+use crate::mock::{Mock, Reply};
+use crate::processes::{eventually, marked};
+use crate::run::{Ended, Gateway, Launch, shell_server, signal_process};
 
 #[test]
 fn the_url_is_told_on_stdout_whatever_the_log_says() {
@@ -82,4 +84,31 @@ fn who_can_be_reached_from_elsewhere_asks_who_comes() {
         .start();
     let caller = Caller::bearer(gateway.address, "token-0123456789");
     assert_eq!(caller.knock().status, 200);
+}
+
+#[test]
+fn a_signal_ends_a_start_that_waits_for_a_verifier() {
+    for signal in ["-TERM", "-INT"] {
+        let mock = Mock::start(|_| Reply::Silence);
+        let mark = format!("unstarted{signal}-{}", std::process::id());
+        let (process, stdout, _) = Launch::new(&["sh", "-c", "setsid sleep 1000 & sleep 1000"])
+            .mark(&mark)
+            .options(&["--auth", "http", "--http-url", &mock.url("/whoami")])
+            .options(&["--allow-any-client", "--verifier-time", "1h"])
+            .begin();
+        let mut process = Ended(process);
+        eventually("the verifier is tried", || mock.asked().len() == 1);
+        eventually("the start-up probe's processes run", || {
+            marked(&mark).len() == 3
+        });
+        signal_process(process.0.id(), signal);
+        let mut status = None;
+        eventually("the gateway ends", || {
+            status = process.0.try_wait().expect("it is a child");
+            status.is_some()
+        });
+        assert_eq!(status.and_then(|status| status.code()), Some(0));
+        assert!(!stdout.whole().contains("/mcp"), "it was never served");
+        eventually("nothing is left", || marked(&mark).is_empty());
+    }
 }
