@@ -19,6 +19,7 @@ use mcp_proto::{
     AuditEvent, AuditRecord, Exchange, ExchangeId, Gateway, GatewayMail, GatewayOutput, Instant,
     Limits, Now, Policy, RequestHead, Upstream, UpstreamId,
 };
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tracing::warn;
 
@@ -91,6 +92,9 @@ pub(crate) struct Driver {
     pub(crate) equipment: Equipment,
     /// What the gateway was last told of the audit sink.
     audit_told: AtomicBool,
+    /// The gateway's outputs are performed by whichever thread brings an answer, and not all of them
+    /// are the runtime's.
+    runtime: Handle,
     verifier: OnceLock<Verifier>,
     /// Held by every child's task; the other end closes when all have ended.
     children: Mutex<Option<mpsc::Sender<()>>>,
@@ -132,6 +136,7 @@ impl Driver {
             limits,
             equipment,
             audit_told: AtomicBool::new(true),
+            runtime: Handle::current(),
             verifier: OnceLock::new(),
             children: Mutex::new(Some(children)),
         });
@@ -315,7 +320,8 @@ impl Driver {
                     if let (Some(driver), Some(alive)) =
                         (self.me.upgrade(), lock(&self.children).clone())
                     {
-                        tokio::spawn(child::drive(upstream, inbox, driver, alive));
+                        self.runtime
+                            .spawn(child::drive(upstream, inbox, driver, alive));
                     }
                 }
                 GatewayOutput::Fetch(request) => {
@@ -370,7 +376,7 @@ impl Driver {
     /// Has the embedder's verifier asked, in a task of its own: one that panics cannot say.
     fn verify(&self, verification: VerificationId, token: Token) {
         let driver = self.me.clone();
-        let asked = tokio::spawn(async move {
+        let asked = self.runtime.spawn(async move {
             let verdict = {
                 let driver = driver.upgrade()?;
                 driver.verifier.get().map(|verifier| verifier(token))
@@ -378,7 +384,7 @@ impl Driver {
             Some(verdict?.await)
         });
         let driver = self.me.clone();
-        tokio::spawn(async move {
+        self.runtime.spawn(async move {
             let verdict = asked.await.ok().flatten();
             let verdict = verdict.unwrap_or(Verdict::Unavailable);
             with_live(&driver, |gateway, now| {
@@ -409,6 +415,9 @@ mod tests {
 
     #[test]
     fn time_does_not_go_backwards_for_who_waits_for_the_gateway() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime.expect("it needs nothing");
+        let _entered = runtime.enter();
         let command = ChildCommand::new("true");
         let policy = Policy {
             startup_probe: false,

@@ -1,13 +1,13 @@
 //! An embedder's own verifier of tokens, in this process.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use gateway_kit::AuditSink;
 use gateway_kit::settings::{ChildCommand, Settings};
 use gateway_tokio::Server;
-use mcp_proto::auth::{Identity, Principal, Token, Verdict, Verifier};
+use mcp_proto::auth::{Clients, HttpVerifier, Identity, Principal, Token, Verdict, Verifier};
 use tokio::sync::oneshot;
 
 async fn verify(token: Token) -> Verdict {
@@ -51,14 +51,14 @@ fn knock(address: SocketAddr, token: &str) -> (u16, bool) {
     (status, answer.contains("\r\nretry-after: "))
 }
 
-#[test]
-fn an_embedders_word_counts_and_its_silence_lets_nobody_in() {
+/// Runs a gateway with these verifiers while `act` goes on.
+fn serve(verifiers: Vec<Verifier>, act: impl FnOnce(SocketAddr)) {
     let runtime = tokio::runtime::Runtime::new().expect("threads can be had");
     let child = ChildCommand::new(env!("CARGO_BIN_EXE_mcp-gateway"))
         .args(["demo-server"])
         .inherit(std::env::vars_os());
     let mut settings = Settings::new(child);
-    settings.policy.auth.verifiers = vec![Verifier::Custom];
+    settings.policy.auth.verifiers = verifiers;
     settings.policy.limits.verifier_time = Duration::from_millis(300);
     settings.policy.startup_probe = false;
     settings.audit = AuditSink::Off;
@@ -72,18 +72,57 @@ fn an_embedders_word_counts_and_its_silence_lets_nobody_in() {
     let running = runtime.spawn(server.run(async {
         let _ = stopped.await;
     }));
-    // The second round shows what is remembered: a verdict, and never that there was none.
-    for _ in 0..2 {
-        for (token, expected) in [
-            ("good", (200, false)),
-            ("bad", (401, false)),
-            ("panics", (503, true)),
-            ("slow", (503, true)),
-            ("unsure", (503, true)),
-        ] {
-            assert_eq!(knock(address, token), expected, "{token}");
-        }
-    }
+    act(address);
     let _ = stop.send(());
     runtime.block_on(running).expect("the server ends well");
+}
+
+#[test]
+fn an_embedders_word_counts_and_its_silence_lets_nobody_in() {
+    serve(vec![Verifier::Custom], |address| {
+        // The second round shows what is remembered: a verdict, and never that there was none.
+        for _ in 0..2 {
+            for (token, expected) in [
+                ("good", (200, false)),
+                ("bad", (401, false)),
+                ("panics", (503, true)),
+                ("slow", (503, true)),
+                ("unsure", (503, true)),
+            ] {
+                assert_eq!(knock(address, token), expected, "{token}");
+            }
+        }
+    });
+}
+
+/// The answer comes on a thread that is not the runtime's, and what follows from it is done there.
+#[test]
+fn an_embedder_is_asked_after_a_service_has_said_no() {
+    let service = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let url = format!(
+        "http://{}/whoami",
+        service.local_addr().expect("it is bound")
+    );
+    std::thread::spawn(move || {
+        for mut stream in service.incoming().map_while(Result::ok) {
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(
+                b"HTTP/1.1 401 Unauthorized\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+            );
+        }
+    });
+    let service = HttpVerifier {
+        url,
+        method: http::Method::GET,
+        client_pointer: None,
+        expiry_pointer: None,
+        clients: Clients::Any,
+        issuer: None,
+        token_prefix: None,
+        own_token: None,
+    };
+    serve(vec![Verifier::Http(service), Verifier::Custom], |address| {
+        assert_eq!(knock(address, "good"), (200, false));
+        assert_eq!(knock(address, "bad"), (401, false));
+    });
 }
