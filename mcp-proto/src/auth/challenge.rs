@@ -71,11 +71,22 @@ impl Challenges {
         method: &str,
         name: Option<&str>,
     ) -> Result<(), HeaderValue> {
-        let missing = scope::missing(&self.rules, &identity.scopes, method, name);
-        if missing.is_empty() {
+        let wanted = scope::wanted(&self.rules, method, name);
+        let granted = |scope: &&String| identity.scopes.contains(scope);
+        if wanted.iter().all(granted) {
             return Ok(());
         }
-        Err(self.field(Some(ErrorCode::InsufficientScope), &missing))
+        // A client asks for just what it is told: without what it had, it would lose that, and be
+        // sent back and forth between two calls.
+        let known = self.rules.iter().flat_map(|rule| &rule.scopes);
+        let mut scopes = wanted;
+        for scope in known.filter(granted) {
+            if !scopes.contains(&scope) {
+                scopes.push(scope);
+            }
+        }
+        let scopes: Vec<_> = scopes.into_iter().map(String::as_str).collect();
+        Err(self.field(Some(ErrorCode::InsufficientScope), &scopes))
     }
 
     /// `more` are scopes beside those that everything needs: a client asks for just these.
@@ -87,8 +98,9 @@ impl Challenges {
             None => write!(text, "realm=\"{}\"", escaped(&self.realm)),
         }
         .expect("a String takes all");
-        let required = self.required_scopes.iter().map(String::as_str);
-        let scopes: Vec<_> = required.chain(more.iter().copied()).collect();
+        let required: Vec<_> = self.required_scopes.iter().map(String::as_str).collect();
+        let more = more.iter().filter(|scope| !required.contains(scope));
+        let scopes: Vec<_> = required.iter().chain(more).copied().collect();
         if !scopes.is_empty() {
             write!(text, ", scope=\"{}\"", scopes.join(" ")).expect("a String takes all");
         }
@@ -158,5 +170,38 @@ mod tests {
             )
         );
         assert_eq!(oauth.judge_call(&identity, "tools/list", None), Ok(()));
+    }
+
+    #[test]
+    fn whoever_asks_for_what_is_missing_keeps_what_they_had() {
+        let rule = |name: Option<&str>, scope: &str| ScopeRule {
+            method: "tools/call".to_owned(),
+            name: name.map(str::to_owned),
+            scopes: vec![scope.to_owned()],
+        };
+        let rules = vec![
+            rule(None, "call"),
+            rule(Some("add*"), "write"),
+            rule(Some("drop*"), "drop"),
+            rule(Some("list*"), "list"),
+        ];
+        let challenges = Challenges::new("demo".to_owned(), None, vec!["mcp".to_owned()], rules);
+        let identity = Identity {
+            principal: Principal {
+                issuer: "i".to_owned(),
+                subject: "s".to_owned(),
+                client_id: None,
+            },
+            scopes: ["mcp", "call", "list", "unheard-of"]
+                .map(str::to_owned)
+                .into(),
+            expires_at: None,
+        };
+        assert_eq!(
+            challenges
+                .judge_call(&identity, "tools/call", Some("add"))
+                .unwrap_err(),
+            "Bearer realm=\"demo\", scope=\"mcp call write list\", error=\"insufficient_scope\""
+        );
     }
 }

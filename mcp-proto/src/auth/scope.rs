@@ -13,24 +13,20 @@ impl ScopeRule {
     }
 }
 
-/// The scopes that the rules want for a call and `granted` lacks.
-pub(crate) fn missing<'r>(
+/// The scopes that the rules want for a call, each once.
+pub(crate) fn wanted<'r>(
     rules: &'r [ScopeRule],
-    granted: &[String],
     method: &str,
     name: Option<&str>,
-) -> Vec<&'r str> {
-    let mut missing: Vec<&str> = Vec::new();
-    let wanted = rules
-        .iter()
-        .filter(|rule| rule.applies(method, name))
-        .flat_map(|rule| &rule.scopes);
-    for scope in wanted {
-        if !granted.contains(scope) && !missing.contains(&scope.as_str()) {
-            missing.push(scope);
+) -> Vec<&'r String> {
+    let mut wanted: Vec<&String> = Vec::new();
+    let applying = rules.iter().filter(|rule| rule.applies(method, name));
+    for scope in applying.flat_map(|rule| &rule.scopes) {
+        if !wanted.contains(&scope) {
+            wanted.push(scope);
         }
     }
-    missing
+    wanted
 }
 
 /// A `scope` value as its scopes (RFC 6749 section 3.3).
@@ -63,7 +59,6 @@ mod tests {
             rule("tools/call", Some("exact"), "exact"),
             rule("tools/call", None, "call"),
         ];
-        let none: &[String] = &[];
         for (method, name, expected) in [
             (
                 "tools/call",
@@ -78,13 +73,7 @@ mod tests {
             ("resources/list", None, &["files:read"]),
             ("tools/list", None, &[]),
         ] {
-            assert_eq!(
-                missing(&rules, none, method, name),
-                expected,
-                "{method} {name:?}"
-            );
+            assert_eq!(wanted(&rules, method, name), expected, "{method} {name:?}");
         }
-        let granted = ["files:write".to_owned(), "call".to_owned()];
-        assert!(missing(&rules, &granted, "tools/call", Some("delete_x")).is_empty());
     }
 }
