@@ -141,7 +141,7 @@ impl Authenticator {
     ) {
         match self.fetches.remove(&id) {
             Some(Purpose::Token(digest)) => self.handle_opinion_fetched(id, digest, result, now),
-            Some(Purpose::Trial(place)) => self.handle_trial(place, result, now),
+            Some(Purpose::Trial(place, token)) => self.handle_trial(place, token, result, now),
             Some(Purpose::Metadata(candidate)) => {
                 self.handle_metadata(candidate, result, now);
             }
@@ -351,7 +351,7 @@ impl Authenticator {
         verification: &mut Verification,
         now: Now,
     ) -> Option<Verdict> {
-        if !self.may_see(verifier, verification) {
+        if !self.may_see(verifier, &verification.form, &verification.token) {
             return Some(Verdict::Denied);
         }
         match verifier {
@@ -399,8 +399,8 @@ impl Authenticator {
 
     /// Whether a verifier may be shown a token: a JWT only if it is of the issuer whose tokens the
     /// verifier is for, and an opaque one only if it begins as that verifier's tokens do.
-    fn may_see(&self, verifier: &Verifier, verification: &Verification) -> bool {
-        let named = match &verification.form {
+    pub(super) fn may_see(&self, verifier: &Verifier, form: &Form, token: &Token) -> bool {
+        let named = match form {
             Form::Broken => return false,
             Form::Opaque => None,
             Form::Jwt(jwt) => Some(jwt.issuer()),
@@ -409,12 +409,9 @@ impl Authenticator {
         let server = server.map(|server| server.issuer.as_str());
         let shown = |issuer: Option<&str>, prefix: &Option<String>| match named {
             Some(named) => issuer.is_some() && named == issuer,
-            None => {
-                let token = verification.token.expose();
-                prefix
-                    .as_ref()
-                    .is_none_or(|prefix| token.starts_with(prefix))
-            }
+            None => prefix
+                .as_ref()
+                .is_none_or(|prefix| token.expose().starts_with(prefix)),
         };
         match verifier {
             Verifier::Static(_) => true,

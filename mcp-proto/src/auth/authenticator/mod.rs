@@ -31,8 +31,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use self::chain::{Verification, Waiter};
-use self::startup::Startup;
 pub use self::startup::StartupFailure;
+use self::startup::{Startup, TrialToken};
 use super::address::network;
 use super::bucket::Buckets;
 use super::cached::Cached;
@@ -144,8 +144,8 @@ struct OwnToken {
 
 /// What a fetch is for.
 enum Purpose {
-    /// The verifier in this place of the chain, tried at the start.
-    Trial(usize),
+    /// The verifier in this place of the chain is tried at the start, with this token.
+    Trial(usize, TrialToken),
     /// A token is asked about.
     Token(TokenDigest),
     /// The metadata, at the candidate with this number.

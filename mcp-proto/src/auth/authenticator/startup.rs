@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{AuthOutput, Authenticator, Purpose, unix_seconds};
 use crate::audit::{AuditEvent, AuditRecord};
+use crate::auth::jwt::Form;
 use crate::auth::{
     Clients, FetchFailure, Fetched, HttpVerifier, KeySource, Token, Verdict, Verifier,
     VerifierKind, judgement,
@@ -28,6 +29,15 @@ impl fmt::Display for StartupFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "auth {}: {}", self.verifier.as_str(), self.problem)
     }
+}
+
+/// What a verifier is tried with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TrialToken {
+    /// A token that nobody has given out: it must be refused.
+    MadeUp,
+    /// The operator's own token of a service: it must be accepted.
+    Own,
 }
 
 /// How far the trials are.
@@ -63,8 +73,8 @@ impl Authenticator {
                 // An embedder's own verifier is theirs to try.
                 Verifier::Static(_) | Verifier::Custom => self.tried(place, Ok(())),
                 Verifier::Http(verifier) => {
-                    let token = verifier.own_token.as_ref().unwrap_or(trial).clone();
-                    self.fetch_opinion(verifier, &token, Purpose::Trial(place));
+                    let purpose = Purpose::Trial(place, TrialToken::MadeUp);
+                    self.fetch_opinion(verifier, trial, purpose);
                 }
                 Verifier::Introspection(_) => self.try_introspection(place, now),
                 Verifier::Jwt(verifier) => match &verifier.keys {
@@ -96,7 +106,8 @@ impl Authenticator {
             self.startup.trial.clone(),
         ) {
             (Some(url), Some(trial)) => {
-                self.fetch_introspection(&verifier, url, &trial, Purpose::Trial(place));
+                let purpose = Purpose::Trial(place, TrialToken::MadeUp);
+                self.fetch_introspection(&verifier, url, &trial, purpose);
             }
             _ if self.metadata.is_fetching() => {}
             _ => {
@@ -113,7 +124,7 @@ impl Authenticator {
             .fetches
             .values()
             .filter_map(|purpose| match purpose {
-                Purpose::Trial(place) => Some(*place),
+                Purpose::Trial(place, _) => Some(*place),
                 _ => None,
             })
             .collect();
@@ -140,15 +151,39 @@ impl Authenticator {
     pub(super) fn handle_trial(
         &mut self,
         place: usize,
+        token: TrialToken,
         result: Result<Fetched, FetchFailure>,
         now: Now,
     ) {
         let result = match (result, &self.policy.verifiers[place]) {
             (Err(failure), _) => Err(format!("the server {failure}")),
-            (Ok(fetched), Verifier::Http(verifier)) => judge_service(verifier, &fetched, now),
+            (Ok(fetched), Verifier::Http(verifier)) => {
+                judge_service(verifier, token, &fetched, now)
+            }
             (Ok(fetched), _) => judge_introspection(&fetched),
         };
+        if result.is_ok()
+            && token == TrialToken::MadeUp
+            && let Verifier::Http(verifier) = self.policy.verifiers[place].clone()
+            && let Some(own) = &verifier.own_token
+        {
+            return self.try_own_token(place, &verifier, own);
+        }
         self.tried(place, result);
+        self.finish_start();
+    }
+
+    /// Shows a service the operator's own token, if it would be shown a caller's.
+    fn try_own_token(&mut self, place: usize, verifier: &HttpVerifier, own: &Token) {
+        let known = Verifier::Http(verifier.clone());
+        if self.may_see(&known, &Form::of(own), own) {
+            let purpose = Purpose::Trial(place, TrialToken::Own);
+            self.fetch_opinion(verifier, own, purpose);
+            return;
+        }
+        let problem = "the service's own token is a JWT, or has another prefix: the service would \
+                       not be shown such tokens; see --http-issuer and --http-token-prefix";
+        self.tried(place, Err(problem.to_owned()));
         self.finish_start();
     }
 
@@ -176,24 +211,29 @@ impl Authenticator {
     }
 }
 
-fn judge_service(verifier: &HttpVerifier, fetched: &Fetched, now: Now) -> Result<(), String> {
+fn judge_service(
+    verifier: &HttpVerifier,
+    token: TrialToken,
+    fetched: &Fetched,
+    now: Now,
+) -> Result<(), String> {
     let any = HttpVerifier {
         clients: Clients::Any,
         ..verifier.clone()
     };
     let verdict = judgement::of_service(&any, fetched, String::new, unix_seconds(now));
     let status = fetched.status;
-    match (verdict, &verifier.own_token) {
-        (Verdict::Allowed(_), Some(_)) | (Verdict::Denied, None) => Ok(()),
-        (Verdict::Denied, Some(_)) => Err(format!(
+    match (verdict, token) {
+        (Verdict::Allowed(_), TrialToken::Own) | (Verdict::Denied, TrialToken::MadeUp) => Ok(()),
+        (Verdict::Denied, TrialToken::Own) => Err(format!(
             "the service does not accept the token that was given for it ({status})"
         )),
-        (Verdict::Unavailable, Some(_)) if status.is_success() => Err(
+        (Verdict::Unavailable, TrialToken::Own) if status.is_success() => Err(
             "the service's answer has no client id or end where --http-client-pointer and \
              --http-expiry-pointer say"
                 .to_owned(),
         ),
-        (_, None) if status.is_success() => Err(
+        (_, TrialToken::MadeUp) if status.is_success() => Err(
             "the service accepts a token that was made up; give a URL that wants a valid one"
                 .to_owned(),
         ),
@@ -204,7 +244,10 @@ fn judge_service(verifier: &HttpVerifier, fetched: &Fetched, now: Now) -> Result
 fn judge_introspection(fetched: &Fetched) -> Result<(), String> {
     let response: Value = serde_json::from_slice(&fetched.body).unwrap_or(Value::Null);
     match fetched.status {
-        StatusCode::OK if response.get("active").is_some_and(Value::is_boolean) => Ok(()),
+        StatusCode::OK if response.get("active") == Some(&Value::Bool(false)) => Ok(()),
+        StatusCode::OK if response.get("active") == Some(&Value::Bool(true)) => {
+            Err("the endpoint calls a token active that was made up".to_owned())
+        }
         StatusCode::OK => Err("the endpoint's answer is no introspection response".to_owned()),
         StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(format!(
             "the endpoint refuses the gateway itself ({}); see --introspection-client-id and its \

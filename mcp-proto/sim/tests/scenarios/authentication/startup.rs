@@ -1,6 +1,6 @@
 //! Every verifier is tried once at the start.
 
-use mcp_proto::auth::{FetchFailure, VerifierKind};
+use mcp_proto::auth::{FetchFailure, FetchRequest, VerifierKind};
 use mcp_proto_sim::Event;
 
 use super::*;
@@ -9,13 +9,13 @@ use super::*;
 #[track_caller]
 fn start(
     policy: Policy,
-    mut answers: impl FnMut(&str) -> (u16, String),
+    mut answers: impl FnMut(&FetchRequest) -> (u16, String),
 ) -> Vec<(VerifierKind, String)> {
     let mut scene = Scene::of(policy);
     let mut told = Vec::new();
     while let Some(event) = scene.outside.pop_front() {
         match event {
-            Event::Fetch(fetch) => match answers(&fetch.url) {
+            Event::Fetch(fetch) => match answers(&fetch) {
                 (0, _) => scene.fails(fetch.id, FetchFailure::TimedOut),
                 (status, body) => scene.serves(fetch.id, status, &body),
             },
@@ -93,8 +93,12 @@ fn a_service_is_tried_with_its_own_token_or_with_none_of_its() {
             clients: Clients::Only(["someone else".to_owned()].into()),
             ..service()
         };
-        let failures = start(gateway(vec![Verifier::Http(verifier)]), |_| {
-            (status, body.to_owned())
+        let failures = start(gateway(vec![Verifier::Http(verifier)]), |fetch| {
+            let shown = fetch.authorization.as_ref().unwrap();
+            match (&own_token, shown == "Bearer own-secret") {
+                (Some(_), false) => (401, String::new()),
+                _ => (status, body.to_owned()),
+            }
         });
         assert_eq!(
             failures.is_empty(),
@@ -104,10 +108,56 @@ fn a_service_is_tried_with_its_own_token_or_with_none_of_its() {
     }
 }
 
+/// A service that knows its own token may know any.
+#[test]
+fn a_service_that_knows_any_token_is_no_verifier() {
+    for own_token in [None, Some(token("own-secret"))] {
+        let verifier = HttpVerifier {
+            own_token,
+            ..service()
+        };
+        let failures = start(gateway(vec![Verifier::Http(verifier)]), |_| {
+            (200, r#"{"id":"c"}"#.to_owned())
+        });
+        assert!(failures[0].1.contains("made up"), "{failures:?}");
+    }
+}
+
+/// What callers' tokens are not shown to, the operator's own is not shown to either.
+#[test]
+fn a_service_is_not_tried_with_a_token_that_it_would_not_be_shown() {
+    let foreign = mcp_proto_sim::jwt(
+        &header(),
+        &serde_json::json!({"iss": "https://svc.example.org"}),
+    );
+    for (own, issuer, prefix, works) in [
+        (foreign.as_str(), None, None, false),
+        (&foreign, Some("https://svc.example.org"), None, true),
+        ("own-secret", None, Some("own-"), true),
+        ("own-secret", None, Some("svc_"), false),
+    ] {
+        let verifier = HttpVerifier {
+            own_token: Some(token(own)),
+            issuer: issuer.map(str::to_owned),
+            token_prefix: prefix.map(str::to_owned),
+            ..service()
+        };
+        let bearer = format!("Bearer {own}");
+        let failures = start(gateway(vec![Verifier::Http(verifier)]), |fetch| {
+            match fetch.authorization.as_ref().unwrap() == bearer.as_str() {
+                true => (200, r#"{"id":"c"}"#.to_owned()),
+                false => (401, String::new()),
+            }
+        });
+        assert_eq!(failures.is_empty(), works, "{failures:?}");
+    }
+}
+
 #[test]
 fn an_endpoint_is_tried_with_a_token_that_nobody_has() {
     for (status, body, works) in [
         (200, r#"{"active":false}"#, true),
+        (200, r#"{"active":true}"#, false),
         (200, r#"{"active":"false"}"#, false),
         (200, "", false),
         (200, "[]", false),
@@ -140,7 +190,7 @@ fn verifiers_that_need_metadata_are_tried_once_those_are_there() {
     for metadata in [0, 200, 500] {
         for keys in [0, 200, 500] {
             for endpoint in [0, 200, 401] {
-                let answers = |url: &str| match url {
+                let answers = |fetch: &FetchRequest| match fetch.url.as_str() {
                     url if url.contains(".well-known") => {
                         let document = json!({
                             "issuer": ISSUER,
