@@ -20,6 +20,8 @@ pub(crate) struct Cached<T> {
     /// When the last fetch began.
     tried: Option<Instant>,
     fetching: bool,
+    /// Whether the last fetch brought nothing.
+    failing: bool,
 }
 
 impl<T> Cached<T> {
@@ -30,6 +32,7 @@ impl<T> Cached<T> {
             fetched: None,
             tried: None,
             fetching: false,
+            failing: false,
         }
     }
 
@@ -51,6 +54,16 @@ impl<T> Cached<T> {
         self.value.as_ref().filter(|_| good)
     }
 
+    /// Whether the value need not be fetched again yet.
+    pub(crate) fn is_fresh(&self, now: Instant) -> bool {
+        self.is_given() || self.fetched.is_some_and(|at| now - at < FRESH_TIME)
+    }
+
+    /// Whether the last fetch brought nothing.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.failing
+    }
+
     /// Whether a fetch is under way.
     pub(crate) fn is_fetching(&self) -> bool {
         self.fetching
@@ -59,7 +72,7 @@ impl<T> Cached<T> {
     /// Whether to fetch now: with nothing to be used, with a value that is not fresh, or if
     /// `wanting` something that the value lacks. The fetch then counts as begun.
     pub(crate) fn begin(&mut self, wanting: bool, now: Instant) -> bool {
-        let fresh = self.fetched.is_some_and(|at| now - at < FRESH_TIME);
+        let fresh = self.is_fresh(now);
         let too_soon = self.tried.is_some_and(|at| now - at < FLOOR);
         if self.is_given() || self.fetching || too_soon || (fresh && !wanting) {
             return false;
@@ -72,6 +85,7 @@ impl<T> Cached<T> {
     /// The fetch that was begun has ended; with `None`, the value stays as it was.
     pub(crate) fn end(&mut self, value: Option<T>, now: Instant) {
         self.fetching = false;
+        self.failing = value.is_none();
         if value.is_some() {
             self.value = value;
             self.fetched = Some(now);

@@ -257,9 +257,17 @@ impl Authenticator {
 
     /// Goes on without a verifier that takes too long.
     pub(super) fn give_up(&mut self, digest: TokenDigest, now: Now) {
-        let Some(verification) = self.verifications.get(&digest) else {
+        let Some(verification) = self.verifications.get_mut(&digest) else {
             return;
         };
+        if let Wait::Keys = verification.wait {
+            // Older ones may do.
+            verification.wait = Wait::Nothing;
+            self.deadlines.remove(&(verification.deadline, digest));
+            verification.deadline = now.monotonic + self.verifier_time;
+            self.deadlines.insert((verification.deadline, digest));
+            return self.go_on(digest, now);
+        }
         let kind = self.policy.verifiers[verification.place].kind();
         // Whoever embeds the gateway may never answer.
         if let Wait::Opinion(id) = verification.wait {
@@ -458,9 +466,15 @@ impl Authenticator {
             .keys
             .get(now.monotonic)
             .map(|keys| keys.find(key_id.as_deref(), algorithm));
-        // Keys that are not fresh are fetched anew, and meanwhile do.
         let unknown = matches!(found, Some(None));
+        let fresh = self.keys.is_fresh(now.monotonic);
         self.fetch_keys(unknown && !verification.fetched, now);
+        // Keys that are not fresh do only while their server is away: one may have been withdrawn.
+        if (unknown || !fresh) && self.keys.is_fetching() && !verification.fetched {
+            verification.fetched = true;
+            verification.wait = Wait::Keys;
+            return None;
+        }
         match found {
             Some(Some(key)) => {
                 self.next_id += 1;
@@ -477,11 +491,7 @@ impl Authenticator {
                 self.outputs.push_back(AuthOutput::CheckSignature(check));
                 None
             }
-            _ if self.keys.is_fetching() && !verification.fetched => {
-                verification.fetched = true;
-                verification.wait = Wait::Keys;
-                None
-            }
+            Some(None) if self.keys.is_failing() => Some(Verdict::Unavailable),
             // The issuer may publish the key in a moment.
             Some(None) => {
                 verification.undecided = true;
