@@ -136,6 +136,8 @@ impl AuditOutcome {
 pub enum AuditEvent {
     /// A request was let in by its credential.
     Authenticated(VerifierKind),
+    /// Whoever presented a credential left before it was verified.
+    Abandoned,
     /// A request, or a call that was admitted, was refused.
     Refused(Refusal),
     /// A verifier was tried at the start.
@@ -149,7 +151,8 @@ pub enum AuditEvent {
     VerifierFailed(VerifierKind),
     /// The static tokens were read again and are others now.
     TokensReplaced,
-    /// A stream was closed, since the token that it was opened with is not good any more.
+    /// A stream was closed, since the token that it was opened with is not good any more, or since
+    /// no verifier could say so ([`AuditEvent::VerifierFailed`] then stands before it).
     TokenEnded,
     /// A child answered `initialize`: a session is open.
     SessionOpened,
@@ -192,6 +195,7 @@ impl AuditEvent {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Authenticated(_) => "authenticated",
+            Self::Abandoned => "abandoned",
             Self::Refused(_) => "refused",
             Self::VerifierTried { .. } => "verifier-tried",
             Self::VerifierFailed(_) => "verifier-failed",
@@ -215,6 +219,7 @@ impl AuditEvent {
     pub fn class(self) -> AuditClass {
         match self {
             Self::Authenticated(_)
+            | Self::Abandoned
             | Self::VerifierTried { .. }
             | Self::VerifierFailed(_)
             | Self::TokensReplaced

@@ -6,6 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
+use super::judgement::Problem::{self, Refused};
 use super::scope::split;
 use super::{Algorithm, Identity, JwtVerifier, Principal, Token};
 
@@ -30,15 +31,6 @@ pub(crate) struct Jwt {
     /// What was signed.
     pub(crate) message: Bytes,
     pub(crate) signature: Bytes,
-}
-
-/// Why a JWT is not good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rejection {
-    /// It never will be.
-    Final,
-    /// It may be later.
-    NotYet,
 }
 
 impl Form {
@@ -94,58 +86,85 @@ impl Jwt {
         issuer: &str,
         audiences: &[&str],
         now: u64,
-    ) -> Result<Identity, Rejection> {
-        self.judge_header(verifier).ok_or(Rejection::Final)?;
+    ) -> Result<Identity, Problem> {
+        self.judge_header(verifier)?;
         self.judge_claims(issuer, audiences, now)
-            .ok_or(Rejection::Final)
-            .and_then(|(identity, begins)| {
-                if begins <= now.saturating_add(CLOCK_SKEW_SECONDS) {
-                    Ok(identity)
-                } else {
-                    Err(Rejection::NotYet)
-                }
-            })
     }
 
-    fn judge_header(&self, verifier: &JwtVerifier) -> Option<()> {
+    fn judge_header(&self, verifier: &JwtVerifier) -> Result<(), Problem> {
         let header = &self.header;
         // Keys that the token brings along are the attacker's (RFC 8725 section 3.10); an extension
         // that must be understood is not (RFC 7515 section 4.1.11).
         let alien = ["jku", "jwk", "x5u", "x5c", "crit"];
         if alien.iter().any(|name| header.contains_key(*name)) {
-            return None;
+            return Err(Refused("its header has jku, jwk, x5u, x5c or crit"));
         }
         // A key's name is a string (RFC 7515 section 4.1.4); another value names none that is there.
         if header.get("kid").is_some_and(|name| !name.is_string()) {
-            return None;
+            return Err(Refused("its header's kid is no string"));
         }
         // A media type's name is in any case, with or without `application/` (RFC 7515 section
         // 4.1.9).
-        let declared = header.get("typ")?.as_str()?.to_ascii_lowercase();
+        let declared = header
+            .get("typ")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let declared = declared.to_ascii_lowercase();
         let declared = declared.strip_prefix("application/").unwrap_or(&declared);
-        let allowed = |name: &String| name.eq_ignore_ascii_case(declared);
-        verifier.types.iter().any(allowed).then_some(())
+        if !verifier
+            .types
+            .iter()
+            .any(|name| name.eq_ignore_ascii_case(declared))
+        {
+            return Err(Refused("its type is another; see --jwt-types"));
+        }
+        Ok(())
     }
 
-    /// The identity, and when the token begins.
-    fn judge_claims(&self, issuer: &str, audiences: &[&str], now: u64) -> Option<(Identity, u64)> {
+    fn judge_claims(
+        &self,
+        issuer: &str,
+        audiences: &[&str],
+        now: u64,
+    ) -> Result<Identity, Problem> {
         let claims = &self.claims;
-        let text = |name: &str| claims.get(name).map(|value| value.as_str().ok_or(()));
-        if self.issuer()? != issuer || !has_audience(claims.get("aud")?, audiences) {
-            return None;
+        let text = |name: &str| {
+            let value = claims.get(name).map(Value::as_str);
+            value.map(|text| text.ok_or(Refused("a claim of it that is text has another type")))
+        };
+        if self.issuer() != Some(issuer) {
+            return Err(Refused("it is another issuer's"));
         }
-        let expires_at = seconds(claims.get("exp")?)?;
+        if !claims
+            .get("aud")
+            .is_some_and(|aud| has_audience(aud, audiences))
+        {
+            return Err(Refused(
+                "it was issued for another audience; see --audience",
+            ));
+        }
+        let expires_at = claims.get("exp").and_then(seconds);
+        let expires_at = expires_at.ok_or(Refused("it has no exp that is a number"))?;
         if expires_at <= now {
-            return None;
+            return Err(Refused("it has expired"));
         }
         let begins = match claims.get("nbf") {
-            Some(value) => seconds(value)?,
+            Some(value) => seconds(value).ok_or(Refused("its nbf is no number"))?,
             None => 0,
         };
-        let subject = text("sub")?.ok()?;
-        let client_id = text("client_id").or_else(|| text("azp")).transpose().ok()?;
-        let scopes = text("scope").transpose().ok()?.unwrap_or_default();
-        let identity = Identity {
+        if claims.contains_key("cnf") {
+            return Err(Refused("it is bound to a key, which is not asked for here"));
+        }
+        let subject = text("sub").transpose()?.unwrap_or_default();
+        if subject.is_empty() {
+            return Err(Refused("it has no sub"));
+        }
+        let client_id = text("client_id").or_else(|| text("azp")).transpose()?;
+        let scopes = text("scope").transpose()?.unwrap_or_default();
+        if begins > now.saturating_add(CLOCK_SKEW_SECONDS) {
+            return Err(Problem::NotYet);
+        }
+        Ok(Identity {
             principal: Principal {
                 issuer: issuer.to_owned(),
                 subject: subject.to_owned(),
@@ -153,8 +172,7 @@ impl Jwt {
             },
             scopes: split(scopes),
             expires_at: Some(expires_at),
-        };
-        Some((identity, begins))
+        })
     }
 }
 

@@ -61,8 +61,10 @@ fn may_ask(url: &str, issuer: &str, allow_private: bool) -> bool {
     };
     let local = |uri: &Uri| uri.host().is_some_and(is_loopback);
     match url.scheme_str() {
-        Some("https") => !local(&url) || local(&issuer) || allow_private,
-        Some("http") => (local(&url) && local(&issuer)) || allow_private,
+        // Whatever the operator allows: no other machine names what is on this one.
+        _ if local(&url) && !local(&issuer) => false,
+        Some("https") => true,
+        Some("http") => local(&url) || allow_private,
         _ => false,
     }
 }
@@ -119,6 +121,7 @@ mod tests {
             ("http://127.0.0.1:1/jwks", "http://127.0.0.1:1", false, true),
             ("http://localhost/jwks", "http://[::1]:1", false, true),
             ("http://127.0.0.1/jwks", "https://a", false, false),
+            ("http://127.0.0.1/jwks", "https://a", true, false),
             ("https://localhost/jwks", "https://a", false, false),
             ("file:///etc/passwd", "https://a", true, false),
             ("/jwks", "https://a", true, false),

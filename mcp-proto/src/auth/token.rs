@@ -127,8 +127,10 @@ impl Digester {
 #[derive(Debug)]
 pub(crate) enum Credential {
     Missing,
-    /// Not a bearer token by its form, or another scheme's.
+    /// Not a bearer token by its form.
     Malformed,
+    /// Another scheme's.
+    OtherScheme,
     Bearer(Token),
 }
 
@@ -141,12 +143,15 @@ impl Credential {
             Field::Repeated => return Self::Malformed,
             Field::One(value) => value,
         };
-        let Some((scheme, rest)) = value.split_at_checked(6) else {
-            return Self::Malformed;
-        };
+        let scheme = value.split(|byte| !byte.is_ascii_alphanumeric()).next();
+        let scheme = scheme.unwrap_or_default();
+        if !scheme.eq_ignore_ascii_case(b"bearer") {
+            return Self::OtherScheme;
+        }
+        let rest = &value[scheme.len()..];
         let spaces = rest.iter().take_while(|&&byte| byte == b' ').count();
         let token = &rest[spaces..];
-        if !scheme.eq_ignore_ascii_case(b"bearer") || spaces == 0 || token.len() > most_bytes {
+        if spaces == 0 || token.len() > most_bytes {
             return Self::Malformed;
         }
         match Token::new(Bytes::copy_from_slice(token)) {
@@ -164,7 +169,7 @@ mod tests {
     fn a_credential_is_bearer_and_one_token() {
         let read = |value: &str| match Credential::read(Field::One(value.as_bytes()), 16) {
             Credential::Bearer(token) => Some(token.expose().to_owned()),
-            Credential::Malformed => None,
+            Credential::Malformed | Credential::OtherScheme => None,
             Credential::Missing => unreachable!("it was sent"),
         };
         for (value, token) in [

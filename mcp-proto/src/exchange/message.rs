@@ -42,6 +42,11 @@ impl Message {
         }
     }
 
+    /// One of a batch, whose refusal has no id.
+    pub(super) fn of_batch(self) -> Self {
+        Self { id: None, ..self }
+    }
+
     pub(super) fn id(&self) -> Option<&[u8]> {
         self.id.map(|span| span.of(&self.body))
     }

@@ -216,7 +216,10 @@ impl Exchange {
         if let Document::Single(envelope) = &document {
             self.message = Message::of(envelope, &body);
         }
-        if let Err(challenge) = self.judge_calls(&document, &body) {
+        if let Err((challenge, message)) = self.judge_calls(&document, &body) {
+            if let Document::Batch(_) = document {
+                self.message = message.of_batch();
+            }
             self.state = State::ReadingBody {
                 grant,
                 body: Body::Empty,
@@ -428,20 +431,22 @@ impl Exchange {
         }
     }
 
-    /// Whether the token is good for every message of the body; if not, what it lacks.
-    fn judge_calls(&self, document: &Document, body: &Bytes) -> Result<(), HeaderValue> {
+    /// Whether the token is good for every message of the body; if not, what it lacks, and for
+    /// which.
+    fn judge_calls(&self, document: &Document, body: &Bytes) -> Result<(), (HeaderValue, Message)> {
         let (Some(challenges), Some(credentials)) = (&self.challenges, &self.credentials) else {
             return Ok(());
         };
         document.messages().iter().try_for_each(|envelope| {
             let message = Message::of(envelope, body);
-            match message.method() {
+            let judged = match message.method() {
                 Some(method) => {
                     let name = message.name();
                     challenges.judge_call(&credentials.identity, &method, name.as_deref())
                 }
                 None => Ok(()),
-            }
+            };
+            judged.map_err(|challenge| (challenge, message))
         })
     }
 

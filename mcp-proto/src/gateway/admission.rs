@@ -10,7 +10,7 @@ use http::StatusCode;
 
 use super::wanted::{McpKind, McpRequest, Wanted, refused};
 use super::{Gateway, GatewayOutput};
-use crate::audit::{Caller, SessionEnd};
+use crate::audit::{AuditEvent, AuditRecord, Caller, SessionEnd};
 use crate::auth::{Answer, AuthOutput, Credentials, Denial, Document, WellKnown, client_address};
 use crate::exchange::{self, Admission, Decision, Rejection};
 use crate::head::{ContentType, Cors, RequestHead};
@@ -119,6 +119,31 @@ impl Gateway {
     fn pend(&mut self, sender: Sender, wanted: PendingRequest) {
         self.pending
             .insert(sender.exchange, Pending { sender, wanted });
+    }
+
+    /// Refuses all who wait for a verdict or a document.
+    pub(super) fn refuse_pending(&mut self, refusal: Refusal) {
+        for (exchange, pending) in std::mem::take(&mut self.pending) {
+            self.authenticator.handle_gone(exchange);
+            let json_rpc = matches!(pending.wanted, PendingRequest::Mcp(_));
+            self.admit(pending.sender, None, refused(refusal, json_rpc));
+        }
+    }
+
+    /// Forgets a request whose client has gone. A credential that it came with is on record still.
+    pub(super) fn abandon(&mut self, exchange: ExchangeId) {
+        if let Some(pending) = self.pending.remove(&exchange)
+            && let PendingRequest::Mcp(_) = pending.wanted
+        {
+            self.outputs.push_back(GatewayOutput::Audit(AuditRecord {
+                exchange: Some(exchange),
+                caller: Some(Caller {
+                    address: pending.sender.address,
+                    identity: None,
+                }),
+                ..AuditRecord::new(AuditEvent::Abandoned)
+            }));
+        }
     }
 
     /// A verdict that a request, or an open stream, has waited for.

@@ -230,8 +230,8 @@ impl Gateway {
             }
             Letter::Gone { exchange } => {
                 self.waiting.retain(|waiting| waiting.exchange != exchange);
-                self.pending.remove(&exchange);
                 self.authenticator.handle_gone(exchange);
+                self.abandon(exchange);
             }
             Letter::News { upstream, news } => self.hear(upstream, news, now),
         }
@@ -301,6 +301,7 @@ impl Gateway {
         for waiting in std::mem::take(&mut self.waiting) {
             self.refuse_route(waiting.exchange, Refusal::Draining);
         }
+        self.refuse_pending(Refusal::Draining);
         let until = now.monotonic + self.policy.limits.finish_time();
         for (&upstream, child) in &self.children {
             let letter = match child.session {

@@ -3,12 +3,15 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use http::StatusCode;
+
 use super::{
     Answer, AuthOutput, Authenticator, Credentials, Denial, Purpose, has_ended, network,
     unix_seconds,
 };
 use crate::audit::{AuditEvent, AuditRecord};
-use crate::auth::jwt::{Form, Jwt, Rejection};
+use crate::auth::judgement::Problem;
+use crate::auth::jwt::{Form, Jwt};
 use crate::auth::token::TokenDigest;
 use crate::auth::{
     FetchFailure, FetchId, Fetched, Identity, JwtVerifier, SignatureCheck, SignatureFailure,
@@ -164,25 +167,53 @@ impl Authenticator {
             return;
         }
         let verifier = &self.policy.verifiers[verification.place];
-        let (verdict, problem) = match result {
+        let kind = verifier.kind();
+        let verdict = match result {
             Ok(fetched) => {
-                let verdict = self.judge_answer(verifier, &fetched, digest, now);
-                let status = fetched.status;
-                let what = match status.is_success() {
-                    true => "is not what was asked for",
-                    false => "says nothing of the token",
-                };
-                (verdict, format!("answered with {status}, which {what}"))
+                let judged = self.judge_answer(verifier, &fetched, digest, now);
+                self.hear(digest, kind, judged, Some(fetched.status))
             }
-            Err(failure) => (Verdict::Unavailable, failure.to_string()),
+            Err(failure) => {
+                let kind = kind.as_str();
+                self.warn(format!(
+                    "{kind}: a token could not be verified: the verifier's server {failure}"
+                ));
+                Verdict::Unavailable
+            }
         };
-        if verdict == Verdict::Unavailable {
-            let kind = verifier.kind().as_str();
-            self.warn(format!(
-                "{kind}: a token could not be verified: the server {problem}"
-            ));
-        }
         self.handle_verdict_at(digest, verdict, now);
+    }
+
+    /// What a judgement amounts to; the operator is told what only they can mend.
+    fn hear(
+        &mut self,
+        digest: TokenDigest,
+        kind: VerifierKind,
+        judged: Result<Identity, Problem>,
+        status: Option<StatusCode>,
+    ) -> Verdict {
+        let kind = kind.as_str();
+        match judged {
+            Ok(identity) => Verdict::Allowed(identity),
+            Err(Problem::Denied) => Verdict::Denied,
+            Err(Problem::NotYet) => {
+                if let Some(verification) = self.verifications.get_mut(&digest) {
+                    verification.undecided = true;
+                }
+                Verdict::Denied
+            }
+            Err(Problem::Refused(why)) => {
+                self.warn(format!("{kind}: a token was refused: {why}"));
+                Verdict::Denied
+            }
+            Err(Problem::Unclear(why)) => {
+                let status = status.map_or(String::new(), |status| format!(" {status}"));
+                self.warn(format!(
+                    "{kind}: a token could not be verified: of the answer{status}, {why}"
+                ));
+                Verdict::Unavailable
+            }
+        }
     }
 
     /// Takes what was found of a signature.
@@ -205,7 +236,10 @@ impl Authenticator {
             (Wait::Signature(awaited, identity), Ok(true)) if awaited == id => {
                 Verdict::Allowed(*identity)
             }
-            (Wait::Signature(..), Ok(false)) => Verdict::Denied,
+            (Wait::Signature(..), Ok(false)) => {
+                self.warn("jwt: a token was refused: its signature is not the key's".to_owned());
+                Verdict::Denied
+            }
             (Wait::Signature(..), Err(failure)) => {
                 self.warn(format!(
                     "jwt: a key of the issuer's cannot be used: {failure}"
@@ -451,13 +485,14 @@ impl Authenticator {
         let issuer = server.map_or("", |server| server.issuer.as_str());
         let audiences = self.audiences(&verifier.audience).unwrap_or_default();
         let Some(algorithm) = jwt.algorithm(verifier) else {
-            return Some(Verdict::Denied);
+            let problem = Problem::Refused("its algorithm is not allowed; see --jwt-algorithms");
+            return Some(self.hear(digest, VerifierKind::Jwt, Err(problem), None));
         };
         let identity = match jwt.judge(verifier, issuer, &audiences, unix_seconds(now)) {
             Ok(identity) => Box::new(identity),
-            Err(rejection) => {
-                verification.undecided |= rejection == Rejection::NotYet;
-                return Some(Verdict::Denied);
+            Err(problem) => {
+                verification.undecided |= problem == Problem::NotYet;
+                return Some(self.hear(digest, VerifierKind::Jwt, Err(problem), None));
             }
         };
         let key_id = jwt.key_id().map(str::to_owned);
@@ -495,7 +530,8 @@ impl Authenticator {
             // The issuer may publish the key in a moment.
             Some(None) => {
                 verification.undecided = true;
-                Some(Verdict::Denied)
+                let problem = Problem::Refused("its key is none of the issuer's");
+                Some(self.hear(digest, VerifierKind::Jwt, Err(problem), None))
             }
             None => Some(Verdict::Unavailable),
         }

@@ -268,6 +268,10 @@ impl Authenticator {
                 let denial = self.probe(address, now).err();
                 return denial.unwrap_or(Refusal::CredentialsMissing.into()).into();
             }
+            // As if there were none (RFC 6750 section 3.1), but for what it counts as.
+            Credential::OtherScheme => {
+                return self.wrong(Refusal::CredentialsMissing, address, now).into();
+            }
             Credential::Malformed => {
                 return self
                     .wrong(Refusal::CredentialsMalformed, address, now)

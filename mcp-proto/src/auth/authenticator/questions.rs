@@ -8,9 +8,10 @@ use form_urlencoded::Serializer;
 use http::{HeaderValue, Method};
 
 use super::{Authenticator, Purpose, unix_seconds};
+use crate::auth::judgement::Problem;
 use crate::auth::token::TokenDigest;
 use crate::auth::{
-    Audience, FetchId, FetchRequest, Fetched, HttpVerifier, IntrospectionVerifier, Token, Verdict,
+    Audience, FetchId, FetchRequest, Fetched, HttpVerifier, Identity, IntrospectionVerifier, Token,
     Verifier, judgement,
 };
 use crate::time::Now;
@@ -72,7 +73,7 @@ impl Authenticator {
         fetched: &Fetched,
         digest: TokenDigest,
         now: Now,
-    ) -> Verdict {
+    ) -> Result<Identity, Problem> {
         let seconds = unix_seconds(now);
         match verifier {
             Verifier::Http(verifier) => {
@@ -97,7 +98,9 @@ impl Authenticator {
                     seconds,
                 )
             }
-            Verifier::Static(_) | Verifier::Jwt(_) | Verifier::Custom => Verdict::Unavailable,
+            Verifier::Static(_) | Verifier::Jwt(_) | Verifier::Custom => {
+                unreachable!("they are not asked by a fetch")
+            }
         }
     }
 

@@ -9,10 +9,11 @@ use serde_json::Value;
 
 use super::{AuthOutput, Authenticator, Purpose, unix_seconds};
 use crate::audit::{AuditEvent, AuditRecord};
+use crate::auth::judgement::Problem;
 use crate::auth::jwt::Form;
 use crate::auth::{
-    Clients, FetchFailure, Fetched, HttpVerifier, KeySource, Token, Verdict, Verifier,
-    VerifierKind, judgement,
+    Clients, FetchFailure, Fetched, HttpVerifier, KeySource, Token, Verifier, VerifierKind,
+    judgement,
 };
 use crate::time::Now;
 
@@ -221,23 +222,25 @@ fn judge_service(
         clients: Clients::Any,
         ..verifier.clone()
     };
-    let verdict = judgement::of_service(&any, fetched, String::new, unix_seconds(now));
+    let judged = judgement::of_service(&any, fetched, String::new, unix_seconds(now));
     let status = fetched.status;
-    match (verdict, token) {
-        (Verdict::Allowed(_), TrialToken::Own) | (Verdict::Denied, TrialToken::MadeUp) => Ok(()),
-        (Verdict::Denied, TrialToken::Own) => Err(format!(
-            "the service does not accept the token that was given for it ({status})"
-        )),
-        (Verdict::Unavailable, TrialToken::Own) if status.is_success() => Err(
-            "the service's answer has no client id or end where --http-client-pointer and \
-             --http-expiry-pointer say"
-                .to_owned(),
-        ),
+    match (judged, token) {
+        (Ok(_), TrialToken::Own) => Ok(()),
+        (Err(Problem::Denied), TrialToken::MadeUp) => Ok(()),
         (_, TrialToken::MadeUp) if status.is_success() => Err(
             "the service accepts a token that was made up; give a URL that wants a valid one"
                 .to_owned(),
         ),
-        _ => Err(format!("the service answered with {status}")),
+        (Err(Problem::Denied | Problem::NotYet), TrialToken::Own) => Err(format!(
+            "the service does not accept the token that was given for it ({status})"
+        )),
+        (Err(Problem::Refused(why)), TrialToken::Own) => Err(format!(
+            "the token that was given for the service is refused: {why}"
+        )),
+        (Err(Problem::Unclear(why)), TrialToken::Own) => {
+            Err(format!("the service answered with {status}, but {why}"))
+        }
+        (_, TrialToken::MadeUp) => Err(format!("the service answered with {status}")),
     }
 }
 

@@ -32,7 +32,13 @@ fn what_is_no_bearer_token_reaches_nobody() {
             Verifier::Custom,
         ]));
         let asked = scene.send(knock().field("authorization", value));
-        assert_turned_away(&mut scene, asked, Refusal::CredentialsMalformed);
+        // Another scheme is no attempt at this one (RFC 6750 section 3.1).
+        let bearer = value.to_ascii_lowercase().starts_with("bearer") && value != "Bearersecret";
+        let refusal = match bearer {
+            true => Refusal::CredentialsMalformed,
+            false => Refusal::CredentialsMissing,
+        };
+        assert_turned_away(&mut scene, asked, refusal);
         scene.assert_nobody_is_asked();
         assert_hidden(&scene, &[asked], &["secret", "c2VjcmV0"]);
     }

@@ -124,6 +124,8 @@ fn claims_are_judged_before_anything_is_checked() {
         ("nbf", json!({}), false),
         ("sub", json!(null), false),
         ("sub", json!(7), false),
+        ("sub", json!(""), false),
+        ("cnf", json!({"jkt": "AQ"}), false),
         ("sub", json!(["ann"]), false),
         ("client_id", json!(null), true),
         ("client_id", json!(7), false),

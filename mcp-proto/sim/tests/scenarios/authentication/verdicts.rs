@@ -199,3 +199,34 @@ fn a_gateway_that_stops_still_says_who_may_not_come_in() {
     scene.assert_refused(asked, Refusal::Draining);
     scene.assert_nothing_is_left();
 }
+
+#[test]
+fn whoever_leaves_before_the_verdict_is_on_record() {
+    let mut scene = begin(gateway(vec![Verifier::Custom]));
+    let asked = scene.send(knock().bearer("one").from("203.0.113.9"));
+    let (verification, _) = scene.verification();
+    scene.world.leave(asked);
+    scene.settle();
+    let records = scene.world.audit();
+    let record = records
+        .iter()
+        .find(|record| record.event == AuditEvent::Abandoned)
+        .expect("it is on record");
+    assert_eq!(record.exchange, Some(asked));
+    let caller = record.caller.as_ref().expect("an address is known");
+    assert_eq!(caller.address.to_string(), "203.0.113.9");
+    scene.verifies(verification, Verdict::Denied);
+    scene.assert_nothing_is_left();
+}
+
+#[test]
+fn whoever_waits_for_a_verdict_is_told_that_the_gateway_stops() {
+    let mut scene = begin(gateway(vec![Verifier::Custom]));
+    let asked = scene.send(knock().bearer("one"));
+    let (verification, _) = scene.verification();
+    scene.world.drain();
+    scene.settle();
+    scene.assert_refused(asked, Refusal::Draining);
+    scene.verifies(verification, allowed("ann"));
+    scene.assert_nothing_is_left();
+}
