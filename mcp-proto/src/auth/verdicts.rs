@@ -21,8 +21,9 @@ const KNOWN_LIVES: u32 = 10;
 pub(crate) struct Good {
     pub(crate) identity: Arc<Identity>,
     pub(crate) verifier: VerifierKind,
-    /// The token itself, to ask about it once more while a stream is open.
-    pub(crate) token: Token,
+    /// The token itself, to ask about it once more while a stream is open; `None` where nobody is
+    /// asked.
+    pub(crate) token: Option<Token>,
     /// Until when the verdict is good.
     pub(crate) until: Instant,
 }
@@ -85,7 +86,7 @@ impl Verdicts {
         digest: TokenDigest,
         identity: Arc<Identity>,
         verifier: VerifierKind,
-        token: Token,
+        token: Option<Token>,
         now: Now,
     ) -> Instant {
         let mut until = now.monotonic + self.life;
@@ -251,7 +252,7 @@ mod tests {
                 match step {
                     Step::Allow(key, life) => {
                         let end = life.map(|life| ms / 1000 + life);
-                        let token = Token::new("t").unwrap();
+                        let token = Token::new("t").ok();
                         let digest = TokenDigest([key; 32]);
                         let kind = VerifierKind::Custom;
                         verdicts.allow(digest, identity(end), kind, token, at(ms));
@@ -298,7 +299,7 @@ mod tests {
         let mut verdicts = Verdicts::new(LIFE, CAPACITY);
         let now = Now::default();
         let right = TokenDigest([0; 32]);
-        let token = Token::new("t").unwrap();
+        let token = Token::new("t").ok();
         verdicts.allow(right, identity(None), VerifierKind::Http, token, now);
         for key in 1..100 {
             verdicts.deny(TokenDigest([key; 32]), now);

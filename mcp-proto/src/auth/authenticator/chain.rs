@@ -6,8 +6,7 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use super::{
-    Answer, AuthOutput, Authenticator, Credentials, Denial, Purpose, has_ended, network,
-    unix_seconds,
+    Answer, AuthOutput, Authenticator, Credentials, Denial, Purpose, has_ended, unix_seconds,
 };
 use crate::audit::{AuditEvent, AuditRecord};
 use crate::auth::judgement::Problem;
@@ -38,14 +37,14 @@ pub(super) struct Verification {
     wait: Wait,
     /// Whether what the verifier lacked was fetched for it already.
     fetched: bool,
-    /// Whether anyone else was asked.
-    called: bool,
+    /// Why nobody else can be asked, if the payer cannot pay.
+    limited: Option<Denial>,
     /// Whether one that could have said yes was not there.
     unavailable: bool,
     /// Whether the token could still become good.
     undecided: bool,
-    /// The address that was charged for it.
-    charged: Option<IpAddr>,
+    /// The address that is charged once somebody else is asked.
+    payer: Option<IpAddr>,
     waiters: Vec<Waiter>,
     deadline: Instant,
 }
@@ -95,13 +94,13 @@ impl Authenticator {
         true
     }
 
-    /// Begins to verify a token, for which an address may have been `charged`.
+    /// Begins to verify a token. The `payer` is charged once somebody else is asked.
     pub(super) fn verify(
         &mut self,
         digest: TokenDigest,
         token: Token,
         waiter: Waiter,
-        charged: Option<IpAddr>,
+        payer: Option<IpAddr>,
         now: Now,
     ) -> Answer {
         let exchange = waiter.exchange;
@@ -116,10 +115,10 @@ impl Authenticator {
                 place: 0,
                 wait: Wait::Nothing,
                 fetched: false,
-                called: false,
+                limited: None,
                 unavailable: false,
                 undecided: false,
-                charged,
+                payer,
                 waiters: vec![waiter],
                 deadline,
             },
@@ -369,6 +368,7 @@ impl Authenticator {
                     return self.end(digest, Ok((identity, verifier.kind())), now);
                 }
                 Some(Verdict::Denied) => {}
+                Some(Verdict::Unavailable) if verification.limited.is_some() => {}
                 Some(Verdict::Unavailable) => {
                     verification.unavailable = true;
                     self.failed(verifier.kind());
@@ -381,8 +381,9 @@ impl Authenticator {
         } else {
             Refusal::InvalidToken
         };
+        let denial = verification.limited.unwrap_or(refusal.into());
         self.verifications.insert(digest, verification);
-        self.end(digest, Err(refusal), now);
+        self.end(digest, Err(denial), now);
     }
 
     /// Asks one verifier. `None`: its word comes later.
@@ -400,10 +401,12 @@ impl Authenticator {
             // Compared before anyone was asked.
             Verifier::Static(_) => Some(Verdict::Denied),
             Verifier::Http(verifier) => {
+                if !self.pay(verification, now) {
+                    return Some(Verdict::Unavailable);
+                }
                 let token = verification.token.clone();
                 let purpose = Purpose::Token(digest);
                 let id = self.fetch_opinion(verifier, &token, purpose);
-                verification.called = true;
                 verification.wait = Wait::Fetch(id);
                 None
             }
@@ -416,15 +419,20 @@ impl Authenticator {
                     }
                     return Some(Verdict::Unavailable);
                 };
+                if !self.pay(verification, now) {
+                    return Some(Verdict::Unavailable);
+                }
                 let token = verification.token.clone();
                 let purpose = Purpose::Token(digest);
                 let id = self.fetch_introspection(verifier, url, &token, purpose);
-                verification.called = true;
                 verification.wait = Wait::Fetch(id);
                 None
             }
             Verifier::Jwt(verifier) => self.ask_signature(verifier, digest, verification, now),
             Verifier::Custom => {
+                if !self.pay(verification, now) {
+                    return Some(Verdict::Unavailable);
+                }
                 self.next_id += 1;
                 let id = VerificationId(self.next_id);
                 self.opinions.insert(id, digest);
@@ -432,11 +440,26 @@ impl Authenticator {
                     verification: id,
                     token: verification.token.clone(),
                 });
-                verification.called = true;
                 verification.wait = Wait::Opinion(id);
                 None
             }
         }
+    }
+
+    /// Charges whoever a call to somebody else is for, once.
+    fn pay(&mut self, verification: &mut Verification, now: Now) -> bool {
+        let Some(address) = verification.payer.take() else {
+            return verification.limited.is_none();
+        };
+        if let Err(denial) = self.charge(address, now) {
+            verification.limited = Some(denial);
+            return false;
+        }
+        let payer = |waiter: &&mut Waiter| waiter.owes && waiter.address == address;
+        if let Some(waiter) = verification.waiters.iter_mut().find(payer) {
+            waiter.owes = false;
+        }
+        true
     }
 
     /// Whether a verifier may be shown a token: a JWT only if it is of the issuer whose tokens the
@@ -541,7 +564,7 @@ impl Authenticator {
     fn end(
         &mut self,
         digest: TokenDigest,
-        result: Result<(Identity, VerifierKind), Refusal>,
+        result: Result<(Identity, VerifierKind), Denial>,
         now: Now,
     ) {
         let Some(verification) = self.verifications.remove(&digest) else {
@@ -553,14 +576,9 @@ impl Authenticator {
         }
         let answer = match result {
             Ok((identity, verifier)) => {
-                // A signature that was in order took nobody's time.
-                if let Some(address) = verification.charged
-                    && !verification.called
-                {
-                    self.credential_limit.give_back(&network(address));
-                }
                 let identity = Arc::new(identity);
-                let token = verification.token;
+                let asked = verifier != VerifierKind::Jwt;
+                let token = asked.then_some(verification.token);
                 let (kept, kind) = (Arc::clone(&identity), verifier);
                 let renew_at = self.verdicts.allow(digest, kept, kind, token, now);
                 Ok(Credentials {
@@ -570,21 +588,23 @@ impl Authenticator {
                     renew_at,
                 })
             }
-            Err(refusal) => {
-                if refusal == Refusal::InvalidToken {
+            Err(denial) => {
+                if denial.refusal == Refusal::InvalidToken {
                     if verification.undecided {
                         self.verdicts.forget(&digest);
                     } else {
                         self.verdicts.deny(digest, now);
                     }
-                    for waiter in verification.waiters.iter().filter(|waiter| waiter.owes) {
-                        let _ = self.charge(waiter.address, now);
-                    }
                 }
-                Err(Denial::from(refusal))
+                Err(denial)
             }
         };
+        let is_bad = matches!(&answer, Err(denial) if denial.refusal == Refusal::InvalidToken);
         for waiter in verification.waiters {
+            if waiter.owes && is_bad {
+                // Where the bucket is empty already, the answer is known all the same.
+                let _ = self.charge(waiter.address, now);
+            }
             self.outputs.push_back(AuthOutput::Decided {
                 exchange: waiter.exchange,
                 answer: answer.clone(),

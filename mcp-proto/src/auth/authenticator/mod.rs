@@ -298,16 +298,21 @@ impl Authenticator {
         if self.join(exchange, digest, address, true) {
             return Answer::Later;
         }
-        if !known && let Err(denial) = self.charge(address, now) {
-            return denial.into();
+        if !known
+            && let Err(wait) = self
+                .credential_limit
+                .check(&network(address), now.monotonic)
+        {
+            return Denial::limited(Refusal::TooManyCredentials, wait).into();
         }
         let waiter = Waiter {
             exchange,
             address,
-            owes: known,
+            owes: true,
         };
-        let charged = (!known).then_some(address);
-        self.verify(digest, token, waiter, charged, now)
+        // Whoever is known to have been good is asked about at nobody's cost.
+        let payer = (!known).then_some(address);
+        self.verify(digest, token, waiter, payer, now)
     }
 
     /// Asks again about a credential that was good, since a stream is open with it.
@@ -352,6 +357,9 @@ impl Authenticator {
         if has_ended(&good.identity, now) {
             return Denial::from(Refusal::InvalidToken).into();
         }
+        let Some(token) = good.token else {
+            return Denial::from(Refusal::InvalidToken).into();
+        };
         // Nobody presents a credential here: it costs nothing if it is bad.
         if self.join(exchange, digest, address, false) {
             return Answer::Later;
@@ -361,7 +369,7 @@ impl Authenticator {
             address,
             owes: false,
         };
-        self.verify(digest, good.token, waiter, None, now)
+        self.verify(digest, token, waiter, None, now)
     }
 
     /// Takes note that an exchange has gone: nobody waits for its answer.

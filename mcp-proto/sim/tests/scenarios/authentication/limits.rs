@@ -344,3 +344,25 @@ fn crowding_the_table_resets_nobody() {
     scene.wait_secs(120);
     assert_eq!(use_up(&mut scene, "10.0.1.19"), 10);
 }
+
+/// Many people behind one address come with tokens that are all new, and all good.
+#[test]
+fn good_signed_tokens_cost_nothing_however_many_come_at_once() {
+    let mut scene = begin(gateway(vec![Verifier::Jwt(signed())]));
+    let asked: Vec<_> = (0..60)
+        .map(|n| {
+            let claims = with(claims(&scene), "jti", serde_json::json!(n));
+            let token = jwt(&header(), &claims);
+            scene.send(knock().bearer(&token))
+        })
+        .collect();
+    for event in std::mem::take(&mut scene.outside) {
+        let mcp_proto_sim::Event::CheckSignature(check) = event else {
+            panic!("{event:?}");
+        };
+        scene.checks(&check, true);
+    }
+    for asked in asked {
+        assert_eq!(outcome(&scene, asked), LET_IN);
+    }
+}
