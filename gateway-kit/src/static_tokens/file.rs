@@ -2,12 +2,16 @@
 //!
 //! A line is `NAME: TOKEN`, or a bare `TOKEN` under the name [`BARE_NAME`]; blank lines and those
 //! that begin with `#` say nothing. Errors give a line's number and none of its text.
+//!
+//! A file whose last token is taken out shuts its people out. One that is missing or malformed does
+//! not: that is more likely an accident than an order.
 
 use super::{Conflict, add, is_name};
 use mcp_proto::auth::{InvalidToken, StaticToken, Token};
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
@@ -46,6 +50,13 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            // As the system has it, whose words are looked for.
+            Self::Unreadable(io::ErrorKind::NotFound) => {
+                f.write_str("cannot be read: No such file or directory")
+            }
+            Self::Unreadable(io::ErrorKind::PermissionDenied) => {
+                f.write_str("cannot be read: Permission denied")
+            }
             Self::Unreadable(kind) => write!(f, "cannot be read: {kind}"),
             Self::NotAFile => f.write_str("is not a plain file"),
             Self::TooLong => write!(f, "is longer than {MOST_BYTES} bytes"),
@@ -56,6 +67,9 @@ impl fmt::Display for Error {
                 "line {line} does not begin with a name of letters, digits and - _ . @; give \
                  NAME: TOKEN"
             ),
+            Self::Token(line, why @ InvalidToken::Syntax) => {
+                write!(f, "line {line}: the token {why}; give NAME: TOKEN")
+            }
             Self::Token(line, why) => write!(f, "line {line}: the token {why}"),
             Self::Conflict(line, why) => write!(f, "line {line} {why}"),
         }
@@ -64,8 +78,8 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// The file's text. Opening a pipe would wait for its writer, so the kind is looked at before.
-fn content(path: &Path) -> Result<String, Error> {
+/// What is in the file. Opening a pipe would wait for its writer, so the kind is looked at before.
+fn content(path: &Path) -> Result<Vec<u8>, Error> {
     let unreadable = |error: io::Error| Error::Unreadable(error.kind());
     if !fs::metadata(path).map_err(unreadable)?.is_file() {
         return Err(Error::NotAFile);
@@ -78,15 +92,16 @@ fn content(path: &Path) -> Result<String, Error> {
     if bytes.len() as u64 > MOST_BYTES {
         return Err(Error::TooLong);
     }
-    String::from_utf8(bytes).map_err(|_| Error::NotUtf8)
+    Ok(bytes)
 }
 
-/// `beside`, and after them the tokens of `text`.
+/// `beside`, and after them the tokens of a file with this `content`.
 fn parse(
-    text: &str,
+    content: &[u8],
     beside: Vec<StaticToken>,
     foreign_prefixes: &[String],
 ) -> Result<Vec<StaticToken>, Error> {
+    let text = str::from_utf8(content).map_err(|_| Error::NotUtf8)?;
     let mut tokens = beside;
     let mut empty = true;
     for (number, line) in (1..).zip(text.lines()) {
@@ -141,7 +156,7 @@ impl TokenFile {
             foreign_prefixes,
             tokens: Vec::new(),
         };
-        file.tokens = file.read()?;
+        file.tokens = file.parse(&content(&file.path)?)?;
         Ok(file)
     }
 
@@ -150,14 +165,15 @@ impl TokenFile {
         &self.tokens
     }
 
-    fn read(&self) -> Result<Vec<StaticToken>, Error> {
-        let text = content(&self.path)?;
-        parse(&text, self.beside.clone(), &self.foreign_prefixes)
+    fn parse(&self, content: &[u8]) -> Result<Vec<StaticToken>, Error> {
+        parse(content, self.beside.clone(), &self.foreign_prefixes)
     }
 
     /// Reads the file again each second, on a thread of its own, and calls `on_change` with all
-    /// tokens, those beside the file among them, whenever they are others than before. While the
-    /// file cannot be used, the tokens that were stay; the log says so once.
+    /// tokens, those beside the file among them, whenever they are others than before. A file that
+    /// has no token any more leaves those beside it, once two readings have found the same: whoever
+    /// writes in place empties it first. While the file cannot be used, the tokens that were stay;
+    /// the log says so once.
     ///
     /// # Errors
     ///
@@ -175,34 +191,72 @@ impl TokenFile {
         thread::Builder::new()
             .name("static-tokens".to_owned())
             .spawn(move || {
-                let mut told = None;
+                let mut seen = Seen::default();
                 while dropped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-                    self.look(&mut told, &on_change);
+                    self.look(&mut seen, &on_change);
                 }
             })?;
         Ok(Watch { _alive: alive })
     }
 
-    /// Compares what the file says with what it said. The content is compared, not the time of its
+    /// Compares what is in the file with what was. The content is compared, not the time of its
     /// last change: two changes within one tick of a file system's clock look like one.
-    fn look(&mut self, told: &mut Option<Error>, on_change: impl Fn(Vec<StaticToken>)) {
-        match self.read() {
-            Ok(tokens) => {
-                *told = None;
-                if !are_equal(&tokens, &self.tokens) {
-                    tracing::info!(file = %self.path.display(), "static tokens read again");
-                    self.tokens.clone_from(&tokens);
-                    on_change(tokens);
-                }
+    fn look(&mut self, seen: &mut Seen, on_change: impl Fn(Vec<StaticToken>)) {
+        let content = content(&self.path);
+        if seen.content.as_ref() == Some(&content) {
+            if mem::take(&mut seen.emptied) {
+                self.set(self.beside.clone(), on_change);
             }
-            Err(error) if *told != Some(error) => {
+            return;
+        }
+        let tokens = match &content {
+            Ok(content) => self.parse(content),
+            Err(error) => Err(*error),
+        };
+        seen.content = Some(content);
+        seen.emptied = matches!(tokens, Err(Error::Empty));
+        match tokens {
+            Ok(tokens) => {
+                seen.told = None;
+                self.set(tokens, on_change);
+            }
+            Err(Error::Empty) => seen.told = None,
+            Err(error) if seen.told != Some(error) => {
                 let file = self.path.display();
-                tracing::error!(%file, "static tokens stay as they were: the file {error}");
-                *told = Some(error);
+                tracing::error!(
+                    %file,
+                    "static tokens stay as they were, and the old ones are still good: the file \
+                     {error}"
+                );
+                seen.told = Some(error);
             }
             Err(_) => {}
         }
     }
+
+    fn set(&mut self, tokens: Vec<StaticToken>, on_change: impl Fn(Vec<StaticToken>)) {
+        if are_equal(&tokens, &self.tokens) {
+            return;
+        }
+        let file = self.path.display();
+        if tokens.len() == self.beside.len() {
+            tracing::warn!(%file, "static tokens read again: the file has none any more");
+        } else {
+            tracing::info!(%file, "static tokens read again");
+        }
+        self.tokens.clone_from(&tokens);
+        on_change(tokens);
+    }
+}
+
+/// What the last reading of a watched file found.
+#[derive(Default)]
+struct Seen {
+    content: Option<Result<Vec<u8>, Error>>,
+    /// The content has no token, which counts if the next reading finds the same.
+    emptied: bool,
+    /// The error that the log has.
+    told: Option<Error>,
 }
 
 fn are_equal(tokens: &[StaticToken], others: &[StaticToken]) -> bool {
@@ -229,7 +283,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(30);
 
     fn parsed(text: &str) -> Result<Vec<(String, String)>, Error> {
-        let tokens = parse(text, Vec::new(), &["svc_".to_owned()])?;
+        let tokens = parse(text.as_bytes(), Vec::new(), &["svc_".to_owned()])?;
         Ok(plain(tokens))
     }
 
@@ -285,7 +339,7 @@ mod tests {
             let numbered = (0..).zip(names).map(|(number, name): (u8, _)| format!("{name}{number}"));
             let expected: Vec<_> = numbered.zip(tokens).collect();
             let text: String = expected.iter().map(|(n, t)| format!("{n}: {t}\n")).collect();
-            prop_assert_eq!(plain(parse(&text, Vec::new(), &[]).unwrap()), expected);
+            prop_assert_eq!(plain(parse(text.as_bytes(), Vec::new(), &[]).unwrap()), expected);
         }
 
         #[test]
@@ -375,8 +429,8 @@ mod tests {
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone());
         tracing::subscriber::with_default(subscriber.finish(), || {
-            let mut told = None;
-            let mut look = || file.look(&mut told, |_| panic!("nothing good was written"));
+            let mut seen = Seen::default();
+            let mut look = || file.look(&mut seen, |_| panic!("nothing good was written"));
             for text in [
                 "a: marker one",
                 "a: marker one",
@@ -391,6 +445,52 @@ mod tests {
         let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
         assert_eq!(logged.matches("stay as they were").count(), 3, "{logged}");
         assert!(!logged.contains("marker"), "{logged}");
+    }
+
+    #[test]
+    fn a_file_without_tokens_counts_when_it_is_found_twice() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tokens");
+        fs::write(&path, "a: one").unwrap();
+        let mut file = TokenFile::open(&path, vec![token("env", "zero")], Vec::new()).unwrap();
+        let (mut seen, told) = (Seen::default(), Mutex::new(None));
+        let mut look = |text: Option<&str>| {
+            match text {
+                Some(text) => fs::write(&path, text).unwrap(),
+                None => fs::remove_file(&path).unwrap(),
+            }
+            file.look(&mut seen, |tokens| {
+                *told.lock().unwrap() = Some(plain(tokens).len());
+            });
+            told.lock().unwrap().take()
+        };
+        for (text, tokens) in [
+            (Some(""), None),
+            (Some("a: one"), None),
+            (Some(""), None),
+            (Some("# nobody"), None),
+            (None, None),
+            (Some("# nobody"), None),
+            (Some("# nobody"), Some(1)),
+            (Some("# nobody"), None),
+            (Some(""), None),
+            (Some(""), None),
+            (Some("a b: c"), None),
+            (Some("a: one"), Some(2)),
+        ] {
+            assert_eq!(look(text), tokens, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn errors_say_what_to_give_and_what_the_system_said() {
+        for text in ["x=one", "x one"] {
+            let error = parsed(text).unwrap_err().to_string();
+            assert!(error.ends_with("; give NAME: TOKEN"), "{error}");
+        }
+        let missing = TokenFile::open("/nonexistent/x", Vec::new(), Vec::new()).unwrap_err();
+        let expected = "cannot be read: No such file or directory";
+        assert_eq!(missing.to_string(), expected);
     }
 
     #[cfg(unix)]
