@@ -18,6 +18,9 @@ use crate::settings::AuditSink;
 /// still must not have the gateway stand still.
 const WAITING_RECORDS: usize = 4096;
 
+/// Records that wait no longer for others to be gathered: a burst must not fill the queue meanwhile.
+const MANY_RECORDS: usize = WAITING_RECORDS / 2;
+
 /// How long a sink that failed is left alone while there is nothing to write.
 const RETRY_TIME: Duration = Duration::from_secs(1);
 
@@ -217,9 +220,9 @@ impl AuditWriter {
             shared.tell();
         } else {
             queue.items.push_back(Item::Record(time, record));
-            let idle = mem::take(&mut queue.idle);
+            let wakes = mem::take(&mut queue.idle) || queue.items.len() == MANY_RECORDS;
             drop(queue);
-            if idle {
+            if wakes {
                 shared.changed.notify_all();
             }
         }
@@ -236,7 +239,7 @@ impl Shared {
         let mut outcome = trail.write([]);
         loop {
             self.note(&outcome);
-            let Some((items, lost)) = self.next(outcome.is_err()) else {
+            let Some((items, lost)) = self.next(outcome.is_err(), GATHER_TIME) else {
                 break;
             };
             outcome = write(&mut trail, items, lost);
@@ -251,8 +254,9 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Waits for something to write, or to try again; `None` at the end.
-    fn next(&self, failed: bool) -> Option<(VecDeque<Item>, u64)> {
+    /// Waits for something to write, or to try again, and `gather_time` for more of it; `None` at
+    /// the end.
+    fn next(&self, failed: bool, gather_time: Duration) -> Option<(VecDeque<Item>, u64)> {
         let idle = |queue: &mut Queue| queue.items.is_empty() && queue.lost == 0 && !queue.closing;
         let mut queue = self.queue();
         queue.idle = true;
@@ -264,11 +268,10 @@ impl Shared {
             waited.unwrap_or_else(PoisonError::into_inner)
         };
         queue.idle = false;
-        let gathering =
-            |queue: &mut Queue| !queue.closing && queue.items.len() < WAITING_RECORDS / 2;
+        let gathering = |queue: &mut Queue| !queue.closing && queue.items.len() < MANY_RECORDS;
         let gathered = self
             .changed
-            .wait_timeout_while(queue, GATHER_TIME, gathering);
+            .wait_timeout_while(queue, gather_time, gathering);
         let mut queue = gathered.unwrap_or_else(PoisonError::into_inner).0;
         let ended = queue.closing && queue.items.is_empty() && queue.lost == 0;
         (!ended).then(|| (mem::take(&mut queue.items), mem::take(&mut queue.lost)))
@@ -318,4 +321,32 @@ fn write(trail: &mut Trail, items: VecDeque<Item>, lost: u64) -> io::Result<()> 
     }
     entries.extend((lost > 0).then_some(Entry::Lost(lost)));
     trail.write(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mcp_proto::AuditEvent;
+    use std::sync::mpsc;
+
+    #[test]
+    fn many_records_end_the_time_in_which_they_are_gathered() {
+        let log = AuditLog::to_output(io::sink(), "a", |_| {});
+        let shared = log.shared.clone().unwrap();
+        let (sender, taken) = mpsc::channel();
+        thread::spawn(move || {
+            let (items, _) = shared.next(false, Duration::from_secs(3600)).unwrap();
+            sender.send(items.len()).unwrap();
+        });
+        let record = || AuditRecord::new(AuditEvent::SessionOpened);
+        log.writer().write(record());
+        // The thread gathers by now, most likely; if it does not, it has less to do.
+        thread::sleep(Duration::from_millis(50));
+        for _ in 1..MANY_RECORDS {
+            log.writer().write(record());
+        }
+        // So that a failure does not hang.
+        let taken = taken.recv_timeout(Duration::from_secs(30));
+        assert_eq!(taken, Ok(MANY_RECORDS));
+    }
 }
