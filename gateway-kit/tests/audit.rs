@@ -466,15 +466,50 @@ fn a_file_that_cannot_be_opened_anew_is_kept() {
 }
 
 #[test]
-fn a_file_with_other_lines_is_continued_by_a_chain_that_begins_anew() {
+fn a_file_that_is_no_trail_is_left_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit");
+    let sink = AuditSink::File(path.clone());
+    let old = directory.path().join("audit.1");
+    let trail = String::from_utf8(numbered(2)).unwrap();
+    for text in [
+        "root:x:0:0:root:/root:/bin/bash\n".to_owned(),
+        "no newline".to_owned(),
+        "\n".to_owned(),
+        "{\"a\":1}".to_owned(),
+        "{\"time\":\"2026\nelse\n".to_owned(),
+        format!("{{{}", "x".repeat(300_000)),
+        trail + "and more\n",
+    ] {
+        fs::write(&path, &text).unwrap();
+        let error = AuditLog::open(&sink, "a", |_| {}).map(|_| ()).unwrap_err();
+        let expected = format!(
+            "audit file {}: not an audit trail; give another path, or move it away",
+            path.display()
+        );
+        assert_eq!(error.to_string(), expected);
+        fs::remove_file(&path).unwrap();
+        let log = file_log(&path);
+        hand_over(&log, &path, &["one"]);
+        fs::rename(&path, &old).unwrap();
+        fs::write(&path, &text).unwrap();
+        log.writer().reopen();
+        hand_over(&log, &old, &["two"]);
+        log.close();
+        assert_eq!(check(&fs::read(&old).unwrap()).unwrap().records, 3);
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    }
+}
+
+#[test]
+fn what_ends_in_no_record_of_this_chain_is_continued_by_a_chain_that_begins_anew() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit");
     for (text, reopened) in [
-        ("not a record\n".to_owned(), false),
-        ("no newline".to_owned(), false),
-        (format!("{{{}", "x".repeat(300_000)), false),
+        ("{\"ti".to_owned(), false),
+        ("{\"time\":\"2026\n{\n".to_owned(), false),
         (String::from_utf8(numbered(2)).unwrap(), true),
-        ("{\"a\":1}".to_owned(), true),
+        ("{\"time\":\"".to_owned(), true),
     ] {
         let _ = fs::remove_file(&path);
         if reopened {

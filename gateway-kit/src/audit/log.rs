@@ -85,7 +85,7 @@ impl AuditLog {
     ///
     /// # Errors
     ///
-    /// If the file cannot be opened, or another process has it.
+    /// If the file cannot be opened, another process has it, or what stands in it is no trail.
     pub fn open(
         sink: &AuditSink,
         instance: &str,

@@ -32,6 +32,9 @@ pub(super) enum Sink {
     },
 }
 
+/// What every record begins with.
+const RECORD_START: &[u8] = b"{\"time\":\"";
+
 /// What stands in a file already.
 pub(super) enum Tail {
     /// Nothing.
@@ -44,8 +47,8 @@ pub(super) enum Tail {
         /// Whether the last line lacks its newline.
         unended: bool,
     },
-    /// Something else.
-    Foreign {
+    /// Torn lines and nothing else: a first record that was not written to its end.
+    Torn {
         /// Whether the last line lacks its newline.
         unended: bool,
     },
@@ -60,6 +63,10 @@ impl Sink {
     }
 
     /// The file at `path`, which is created if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be opened, another process has it, or what it ends in is no trail.
     pub(super) fn file(path: &Path) -> io::Result<(Self, Tail)> {
         let file = open(path)?;
         let tail = lock(&file).and_then(|()| read_tail(&file));
@@ -72,7 +79,7 @@ impl Sink {
     ///
     /// # Errors
     ///
-    /// If it cannot be opened; the one that was open stays so.
+    /// As [`Sink::file`]; the one that was open stays so.
     pub(super) fn reopen(&mut self) -> io::Result<Option<Tail>> {
         let Self::File { file, path } = self else {
             return Ok(None);
@@ -155,11 +162,15 @@ fn read_tail(file: &File) -> io::Result<Tail> {
         Some(end) => &bytes[end + 1..],
         None => &[],
     };
-    Ok(tail(whole, bytes.last() != Some(&b'\n')))
+    tail(whole, bytes.last() != Some(&b'\n')).ok_or_else(|| {
+        // Somebody's own file, by a slip: nothing must be added to it.
+        let why = "not an audit trail; give another path, or move it away";
+        io::Error::new(io::ErrorKind::InvalidData, why)
+    })
 }
 
-/// What `text` ends in; it begins with a line's beginning.
-fn tail(text: &[u8], unended: bool) -> Tail {
+/// What `text` ends in; it begins with a line's beginning. `None` if that is no trail.
+fn tail(text: &[u8], unended: bool) -> Option<Tail> {
     let text = text.strip_suffix(b"\n").unwrap_or(text);
     let mut torn: Vec<&[u8]> = Vec::new();
     for line in text.rsplit(|byte| *byte == b'\n') {
@@ -168,19 +179,22 @@ fn tail(text: &[u8], unended: bool) -> Tail {
             chain.follow(place.seq, line);
             torn.iter().rev().for_each(|line| chain.follow_torn(line));
             let torn = unended || !torn.is_empty();
-            return Tail::Record {
+            return Some(Tail::Record {
                 chain,
                 torn,
                 unended,
-            };
+            });
         }
         // Whatever a record's torn line is, it begins as records do.
         if !line.starts_with(b"{") {
-            break;
+            return None;
         }
         torn.push(line);
     }
-    Tail::Foreign { unended }
+    let begins = |line: &[u8]| line.starts_with(RECORD_START) || RECORD_START.starts_with(line);
+    torn.into_iter()
+        .all(begins)
+        .then_some(Tail::Torn { unended })
 }
 
 #[cfg(test)]
@@ -217,13 +231,13 @@ mod tests {
             let mut expected = Chain::default();
             expected.follow(7, format!("{record}{after}").trim_end().as_bytes());
             match (found, follows) {
-                (Tail::Foreign { .. }, None) => {}
+                (None, None) => {}
                 (
-                    Tail::Record {
+                    Some(Tail::Record {
                         chain,
                         torn,
                         unended,
-                    },
+                    }),
                     Some((lines, end)),
                 ) => {
                     assert_eq!(chain.prev(), expected.prev(), "{after:?}");

@@ -55,7 +55,7 @@ impl Trail {
         };
         match tail {
             Tail::Empty => trail.owed.begins = Some(None),
-            Tail::Foreign { unended } => trail.begin_after(unended, "last-line-is-no-record"),
+            Tail::Torn { unended } => trail.begin_after(unended, "last-line-is-no-record"),
             Tail::Record {
                 chain,
                 torn,
@@ -88,7 +88,7 @@ impl Trail {
             Ok(Some(Tail::Record { chain, unended, .. })) if chain.prev() == self.chain.prev() => {
                 self.owed.newline = unended;
             }
-            Ok(Some(Tail::Record { unended, .. } | Tail::Foreign { unended })) => {
+            Ok(Some(Tail::Record { unended, .. } | Tail::Torn { unended })) => {
                 self.begin_after(unended, "file-has-other-lines");
             }
             Err(error) => error!(%error, "the audit file is not opened anew; the old one is kept"),
