@@ -698,6 +698,44 @@ fn what_vouches_for_nothing_is_told() {
 }
 
 #[test]
+fn files_in_the_wrong_order_are_told_apart_from_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let [one, two, three] = ["1", "2", "3"].map(|name| directory.path().join(name));
+    let path = directory.path().join("audit");
+    for old in [&one, &two] {
+        run(&path, &["a", "b"]);
+        let log = file_log(&path);
+        fs::rename(&path, old).unwrap();
+        log.writer().reopen();
+        hand_over(&log, &path, &["after"]);
+        log.close();
+    }
+    fs::rename(&path, &three).unwrap();
+    verify_files([&one, &two, &three], io::sink()).unwrap();
+    for (files, file) in [
+        (vec![&two, &one], &two),
+        (vec![&three, &two, &one], &two),
+        (vec![&three, &two], &two),
+        (vec![&three, &one, &two], &three),
+        (vec![&two, &one, &three], &two),
+    ] {
+        let error = verify_files(files, io::sink()).unwrap_err().to_string();
+        assert!(
+            error.ends_with("wrong order? give the oldest file first"),
+            "{error}"
+        );
+        assert!(
+            error.starts_with(&format!("{}:1: ", file.display())),
+            "{error}"
+        );
+    }
+    // The gateway stood still when the file was moved away.
+    run(&path, &["anew"]);
+    let summary = verify_files([&two, &three, &path], io::sink()).unwrap();
+    assert_eq!(summary.beginnings, 1);
+}
+
+#[test]
 fn a_beginning_is_not_made_of_any_record() {
     let trail = String::from_utf8(numbered(2)).unwrap();
     let (zeros, lines) = ("0".repeat(64), trail.lines().collect::<Vec<_>>());

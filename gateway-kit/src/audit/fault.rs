@@ -57,6 +57,8 @@ pub enum Fault {
     Missing(u64),
     /// The line belongs elsewhere, or stands there too.
     OutOfOrder,
+    /// The record follows one of a file that was given later.
+    WrongOrder,
     /// The line is no record, and what follows does not follow it.
     NoRecord,
     /// The line is longer than any record.
@@ -104,6 +106,10 @@ impl fmt::Display for Break {
                 write!(f, "{count} records before this one were removed or moved")
             }
             Fault::OutOfOrder => write!(f, "the record was moved or repeated"),
+            Fault::WrongOrder => write!(
+                f,
+                "the chain does not go from file to file: wrong order? give the oldest file first"
+            ),
             Fault::NoRecord => write!(f, "the line is no record, or none any more"),
             Fault::TooLong => write!(f, "the line is longer than any record ({LINE_BYTES} bytes)"),
             Fault::FalseBeginning => {

@@ -9,7 +9,7 @@ use super::chain::{Chain, LINE_BYTES, Place, TORN};
 use super::fault::{Break, Fault, Summary, VerifyError};
 use crate::logging::escape;
 
-/// Reads the files in this order as one trail; see [`verify`].
+/// Reads the files in this order, the oldest first, as one trail; see [`verify`].
 ///
 /// # Errors
 ///
@@ -76,6 +76,8 @@ struct Verification<W> {
     stray: Option<Spot>,
     /// The record before the last one: one of the two was changed, and the next one tells which.
     doubt: Option<Spot>,
+    /// The first record of all, if it follows one that is not there, and that one's digest.
+    continues: Option<(Spot, String)>,
 }
 
 struct Torn {
@@ -93,6 +95,7 @@ impl<W: Write> Verification<W> {
             torn: None,
             stray: None,
             doubt: None,
+            continues: None,
         }
     }
 
@@ -110,7 +113,7 @@ impl<W: Write> Verification<W> {
             line.clear();
             let mut bounded = input.by_ref().take(LINE_BYTES as u64 + 1);
             if bounded.read_until(b'\n', &mut line).map_err(failed)? == 0 {
-                return Ok(());
+                return self.check_order();
             }
             spot.line += 1;
             let ended = line.pop_if(|byte| *byte == b'\n').is_some();
@@ -174,6 +177,9 @@ impl<W: Write> Verification<W> {
         match (follows, missing) {
             (true, Some(0)) => Ok(()),
             (true, _) => Err(spot.broken(Fault::Changed)),
+            (false, None) if !Arc::ptr_eq(&last.file, &spot.file) => {
+                Err(spot.broken(Fault::WrongOrder))
+            }
             (false, None) => Err(spot.broken(Fault::OutOfOrder)),
             (false, Some(0)) => match &self.torn {
                 Some(torn) => Err(torn.spot.broken(Fault::NoRecord)),
@@ -215,8 +221,17 @@ impl<W: Write> Verification<W> {
             _ => {
                 let (seq, prev) = (place.seq, &place.prev);
                 let what = format!("the chain continues, with seq {seq}, from digest {prev}");
+                self.continues = Some((spot.clone(), place.prev.clone()));
                 self.note(spot, &what)
             }
+        }
+    }
+
+    /// Checks, at a file's end, that this is not where an earlier file goes on from.
+    fn check_order(&self) -> Result<(), VerifyError> {
+        match &self.continues {
+            Some((spot, prev)) if *prev == self.chain.prev() => Err(spot.broken(Fault::WrongOrder)),
+            _ => Ok(()),
         }
     }
 
