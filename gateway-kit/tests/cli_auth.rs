@@ -544,13 +544,13 @@ fn whoever_is_not_asked_stays_on_this_machine() {
 #[test]
 fn the_rest_is_words() {
     let settings = serve(
-        "--discovery always --startup-check warn --audit off --audit-failure refuse",
+        "--discovery always --startup-check warn --audit-failure refuse",
         &[],
     );
     assert_eq!(settings.policy.auth.discovery, Discovery::Always);
     assert_eq!(settings.startup_check, StartupCheck::Warn);
-    assert_eq!(settings.audit, AuditSink::Off);
     assert!(settings.policy.auth.refuse_unaudited);
+    assert_eq!(serve("--audit off", &[]).audit, AuditSink::Off);
     let file = serve("--audit ./audit.log", &[]).audit;
     assert_eq!(file, AuditSink::File("./audit.log".into()));
     #[rustfmt::skip]
@@ -559,6 +559,7 @@ fn the_rest_is_words() {
         ("--startup-check no", &[], "startup-check", "neither stop nor warn"),
         ("--audit audit.log", &[], "audit", "./audit.log"),
         ("--audit /nowhere/a", &[], "audit", "does not exist"),
+        ("--audit off --audit-failure refuse", &[], "audit-failure", "but audit is off"),
         ("--audit-failure stop", &[], "audit-failure", "neither warn nor refuse"),
         ("--credential-rate 0/m", &[], "credential-rate", "10/m"),
         ("--principal-rate never", &[], "principal-rate", "or off"),
@@ -578,7 +579,38 @@ fn what_may_not_be_meant_is_a_warning() {
         (
             "--required-scopes a",
             &[SERVICE],
-            "required-scopes locks out every token of static",
+            "required-scopes cannot be met by tokens of static, which",
+        ),
+        (
+            "--scope tools/call=a",
+            &[SERVICE],
+            "scope cannot be met by tokens of static, which",
+        ),
+        (
+            &format!("{JWT} --scope tool/call=a --scope tools/*=b"),
+            &[],
+            "MCP has no method tool/call: the rule protects nothing",
+        ),
+        (
+            &format!("{JWT} --scope resources/read:file:///a=b"),
+            &[],
+            "guard resources/read as a whole",
+        ),
+        ("--host ::", &[SERVICE], "tokens travel unencrypted unless"),
+        (
+            &format!("{JWT} --host 127.0.0.1 --host 10.0.0.7"),
+            &[],
+            "host: 10.0.0.7 can be reached",
+        ),
+        (
+            INTROSPECTION,
+            &[SECRET],
+            "there is no issuer: tokens that are JWTs are shown to nobody",
+        ),
+        (
+            &format!("--auth http --http-url https://h/x?key=s {ANY}"),
+            &[],
+            "any user of https://h/x comes in",
         ),
         (
             "--trusted-proxies 0.0.0.0/0",
@@ -595,6 +627,15 @@ fn what_may_not_be_meant_is_a_warning() {
         assert!(document.contains(&format!("# warning: {}\n", warnings[0])));
         let told = document.contains("# DEMO_API_TOKEN is set, and masked\n");
         assert_eq!(told, env.iter().any(|(name, _)| *name == "DEMO_API_TOKEN"));
+    }
+    for args in [
+        format!("{JWT} --scope resources/read:x=a --scope resources/*=b"),
+        format!("{JWT} --scope resources/read:x=a --scope resources/read:*=b"),
+        format!("{JWT} --host :: --public-url https://gw.example.org/mcp"),
+        format!("{INTROSPECTION} --issuer https://as.example.org"),
+    ] {
+        let warnings = serve(&args, &[SECRET]).warnings;
+        assert!(warnings.is_empty(), "{args}: {warnings:?}");
     }
     let (_directory, path) = file("a: short\nb: also-short\nc: long-enough-for-anyone");
     let args = format!("--auth static --static-token-file {path}");

@@ -8,6 +8,7 @@ use super::meaning::{display, switch};
 use super::oauth;
 use super::reading::{Reading, wrong};
 use super::tokens::{self, ServiceToken};
+use super::warnings;
 use crate::settings::StartupCheck;
 use crate::static_tokens::TokenFile;
 use http::Method;
@@ -80,6 +81,12 @@ impl Authentication {
         }
         policy.authorization_server = oauth::server(reading, &kinds, private)?;
         verifiers.extend(oauth::verifiers(reading, env, &kinds, &policy)?);
+        if kinds.contains(&VerifierKind::Introspection) && policy.authorization_server.is_none() {
+            warnings.push(format!(
+                "auth names introspection, but there is no {ISSUER}: tokens that are JWTs are shown \
+                 to nobody"
+            ));
+        }
         let prefixes = prefixes(&kinds, &verifiers)?;
         let mut token_file = None;
         if concerns(reading, &kinds, STATIC_OPTIONS, &[VerifierKind::Static])? {
@@ -106,17 +113,9 @@ impl Authentication {
             let none = Vec::new;
             policy.required_scopes =
                 reading.many(REQUIRED_SCOPES, none(), value::scope, display)?;
-            let unscoped = [VerifierKind::Static, VerifierKind::Http];
-            if let Some(kind) = unscoped.into_iter().find(|kind| kinds.contains(kind))
-                && !policy.required_scopes.is_empty()
-            {
-                warnings.push(format!(
-                    "{REQUIRED_SCOPES} locks out every token of {}, which have no scopes",
-                    kind.as_str()
-                ));
-            }
             let show = |rule: &_| Value::from(value::show_scope_rule(rule));
             policy.scope_rules = reading.many(SCOPE, Vec::new(), value::scope_rule, show)?;
+            warnings.extend(warnings::of_scopes(&policy, &kinds));
         }
         policy.trusted_proxies =
             reading.many(TRUSTED_PROXIES, Vec::new(), value::proxy, display)?;
@@ -218,8 +217,12 @@ fn http(
     let any = switch(reading, ALLOW_ANY_CLIENT, false)?;
     let clients = match (allowed.is_empty(), any) {
         (true, true) => {
+            // A query may have a key in it.
+            let shown = url
+                .split_once('?')
+                .map_or(url.as_str(), |(before, _)| before);
             warnings.push(format!(
-                "{ALLOW_ANY_CLIENT} is on: any user of {url} comes in, and acts with the server's \
+                "{ALLOW_ANY_CLIENT} is on: any user of {shown} comes in, and acts with the server's \
                  credentials"
             ));
             Clients::Any

@@ -41,7 +41,7 @@ fn values(spec: &Spec, value: Value) -> Result<Vec<OsString>, String> {
     let values = match (spec.shape, value) {
         (_, Value::Table(table)) if matches!(spec.name, ENV | SCOPE) => table
             .into_iter()
-            .map(|(name, value)| Ok(format!("{name}={}", scalar(value)?)))
+            .map(|(name, value)| entry(spec, &name, value))
             .collect::<Result<Vec<_>, String>>()?,
         (Shape::Many | Shape::Words, Value::Array(items)) => {
             items.into_iter().map(scalar).collect::<Result<_, _>>()?
@@ -57,6 +57,20 @@ fn values(spec: &Spec, value: Value) -> Result<Vec<OsString>, String> {
         return Err("holds a NUL character".to_owned());
     }
     Ok(values.into_iter().map(Into::into).collect())
+}
+
+/// A line of the table of that option.
+fn entry(spec: &Spec, name: &str, value: Value) -> Result<String, String> {
+    let table = spec.name;
+    // No method has such a name, and all lines to the next table are this one's.
+    if table == SCOPE && options::all().any(|it| it.name == name) {
+        return Err(format!(
+            "has the option {name} in it: it stands below [{table}]; put it above"
+        ));
+    }
+    let value =
+        scalar(value).map_err(|why| format!("has the key {}, which {why}", quoted(name)))?;
+    Ok(format!("{name}={value}"))
 }
 
 /// A single value as it would be typed on the command line.
@@ -146,6 +160,14 @@ mod tests {
             ("port = 1.5", "port, which cannot be of type float"),
             ("port = [1, 2]", "port, which cannot be of type array"),
             ("[port]\na = 1", "port, which cannot be of type table"),
+            (
+                "[scope]\nx = [\"a\"]",
+                "scope, which has the key \"x\", which cannot be of type array",
+            ),
+            (
+                "[scope]\nport = 1",
+                "scope, which has the option port in it: it stands below [scope]; put it above",
+            ),
             ("cwd = \"a\\u0000b\"", "cwd, which holds a NUL"),
         ] {
             assert!(wrong(text).contains(part), "{text}: {}", wrong(text));

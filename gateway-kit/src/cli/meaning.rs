@@ -10,6 +10,7 @@ use super::options::*;
 use super::reading::{Reading, text, wrong};
 use super::typed::{Source, Typed};
 use super::value::{self, Variable};
+use super::warnings;
 use crate::fetch::Roots;
 use crate::settings::{
     AuditSink, ChildCommand, LogFormat, LogSettings, Settings, StartupCheck, default_workers, url,
@@ -87,6 +88,17 @@ impl Meaning {
             reading.one(AUDIT_FAILURE, false, auth_value::audit_failure, |refuse| {
                 Value::from(if *refuse { "refuse" } else { "warn" })
             })?;
+        if authentication.policy.refuse_unaudited && audit == AuditSink::Off {
+            let why = format!("is refuse, but {AUDIT} is off; leave one of them out");
+            return Err(Error::about(AUDIT_FAILURE, why));
+        }
+        if authentication.asked_by.is_some()
+            && public.is_none()
+            && let Some(warning) = warnings::of_addresses(&hosts)
+        {
+            reading.remark(format!("warning: {warning}"));
+            authentication.warnings.push(warning);
+        }
         let policy = Policy {
             service_name,
             service_version,

@@ -20,6 +20,7 @@ mod reading;
 mod tokens;
 mod typed;
 mod value;
+mod warnings;
 
 pub use error::Error;
 
