@@ -54,12 +54,16 @@ impl Client {
 
 /// The variable in which a caller has the token, where a client must be told to send one: not where
 /// nobody is asked, and not where clients find an authorization server, since a configured header
-/// keeps some of them from asking it.
-pub fn token_variable(policy: &Policy) -> Option<String> {
+/// keeps some of them from asking it. `configured` is the variable that the gateway itself was told
+/// of; the service's own stands in for it.
+pub fn token_variable(policy: &Policy, configured: Option<&str>) -> Option<String> {
     let auth = &policy.auth;
     let discovered = auth.authorization_server.is_some() && auth.discovery != Discovery::Off;
     let needed = !auth.verifiers.is_empty() && !discovered;
-    needed.then(|| static_tokens::variable(&policy.service_name))
+    needed.then(|| match configured {
+        Some(variable) => variable.to_owned(),
+        None => static_tokens::variable(&policy.service_name),
+    })
 }
 
 /// The configuration with which `client` reaches `url` under the name `service_name`: a shell
@@ -262,17 +266,20 @@ mod tests {
         use mcp_proto::auth::{AuthorizationServer, Verifier};
 
         let mut policy = Policy::default();
-        assert_eq!(token_variable(&policy), None);
+        assert_eq!(token_variable(&policy, None), None);
         policy.auth.verifiers = vec![Verifier::Static(Vec::new())];
         policy.service_name = "demo-mcp".to_owned();
-        assert_eq!(token_variable(&policy).as_deref(), Some("DEMO_API_TOKEN"));
+        let variable = |configured| token_variable(&policy, configured);
+        assert_eq!(variable(None).as_deref(), Some("DEMO_API_TOKEN"));
+        assert_eq!(variable(Some("ALICE")).as_deref(), Some("ALICE"));
         policy.auth.authorization_server = Some(AuthorizationServer {
             issuer: "https://as.example.org".to_owned(),
             metadata: None,
         });
-        assert_eq!(token_variable(&policy), None);
+        assert_eq!(token_variable(&policy, None), None);
         policy.auth.discovery = Discovery::Off;
-        assert_eq!(token_variable(&policy).as_deref(), Some("DEMO_API_TOKEN"));
+        let variable = token_variable(&policy, None);
+        assert_eq!(variable.as_deref(), Some("DEMO_API_TOKEN"));
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub struct Settings {
     pub audit: AuditSink,
     /// A file with more static tokens, which is to be watched ([`TokenFile::watch`]).
     pub token_file: Option<TokenFile>,
+    /// The variable in which callers are told to have their token; the service's own if `None`.
+    pub token_variable: Option<String>,
     /// What a verifier that does not work does to the start.
     pub startup_check: StartupCheck,
     /// Threads of the runtime.
@@ -65,6 +67,7 @@ impl Settings {
             log: LogSettings::default(),
             audit: AuditSink::default(),
             token_file: None,
+            token_variable: None,
             startup_check: StartupCheck::default(),
             workers: default_workers(),
             guard: false,
@@ -87,7 +90,7 @@ impl Settings {
             &self.policy.service_name,
             &self.policy.service_version,
             &url,
-            token_variable(&self.policy).as_deref(),
+            token_variable(&self.policy, self.token_variable.as_deref()).as_deref(),
         );
         url
     }

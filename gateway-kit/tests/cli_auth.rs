@@ -150,6 +150,8 @@ fn verifiers_are_asked_in_the_order_given_and_none_stands_alone() {
     #[rustfmt::skip]
     refuses(&[
         ("--auth none --auth static", &[SERVICE], "auth", "leave none out"),
+        ("--auth static,jwt", &[], "auth", "give --auth static --auth jwt"),
+        ("--auth static,basic", &[], "auth", "is none of none, static"),
         ("--auth basic", &[], "auth", "is none of none, static"),
         ("", &[("MCP_GATEWAY_AUTH", ",")], "auth", "is an empty list"),
     ]);
@@ -184,6 +186,30 @@ fn tokens_of_variables_have_the_names_that_are_given() {
         ("--auth static --static-token-env a=C", &[("C", TOKEN), SERVICE], key, "same token"),
         ("--auth static --static-token-env C", &[("C", "é")], "C", "other than letters"),
     ]);
+}
+
+#[test]
+fn callers_are_told_of_a_variable_that_there_is() {
+    let env = [("ALICE", "first-token-of-alice"), SERVICE];
+    let alice = "--auth static --static-token-env alice=ALICE";
+    for (args, env, variable) in [
+        (alice, &env[..1], "ALICE"),
+        (alice, &env, "DEMO_API_TOKEN"),
+        ("", &env, "DEMO_API_TOKEN"),
+    ] {
+        let mut settings = serve(args, env);
+        settings.listening(&["127.0.0.1:8080".parse().unwrap()]);
+        let page = settings.policy.page;
+        assert!(page.contains(&format!("${variable}")), "{page}");
+        let print = format!("{args} --demo print-config --client cursor");
+        let Ok(Invocation::PrintConfig(text)) = run(&print, env) else {
+            panic!("{print}");
+        };
+        assert!(
+            text.contains(&format!("Bearer ${{env:{variable}}}")),
+            "{text}"
+        );
+    }
 }
 
 #[test]
@@ -273,6 +299,8 @@ fn opaque_tokens_are_told_apart_by_their_beginnings() {
     ]);
     serve(&format!("{both} {svc} --{other} as_"), env);
     serve(&format!("{HTTP} {ANY} --auth jwt --issuer https://a"), env);
+    let line = refusal(&format!("--auth static {HTTP} {ANY} --{key} 0123"), env);
+    assert_eq!(line.matches("DEMO_API_TOKEN").count(), 1, "{line}");
     let (_directory, path) = file("alice: svc_of-alice-herself");
     let args = format!("--auth static {HTTP} {ANY} {svc} --static-token-file {path}");
     refuses(&[(

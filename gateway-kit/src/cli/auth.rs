@@ -19,6 +19,8 @@ use toml::Value;
 pub(crate) struct Authentication {
     pub(crate) policy: AuthPolicy,
     pub(crate) token_file: Option<TokenFile>,
+    /// A variable of a caller's token, if one was given.
+    pub(crate) token_variable: Option<String>,
     pub(crate) startup_check: StartupCheck,
     /// What stands against serving callers without asking them, where they are asked.
     pub(crate) asked_by: Option<String>,
@@ -89,9 +91,11 @@ impl Authentication {
         }
         let prefixes = prefixes(&kinds, &verifiers)?;
         let mut token_file = None;
+        let mut token_variable = service.is_set().then(|| service.variable.clone());
         if concerns(reading, &kinds, STATIC_OPTIONS, &[VerifierKind::Static])? {
             let (tokens, file) =
                 tokens::static_tokens(reading, env, &service, &prefixes, &mut warnings)?;
+            token_variable = token_variable.or_else(|| tokens::first_variable(reading));
             if tokens.is_empty() {
                 let variable = &service.variable;
                 let why = format!(
@@ -150,6 +154,7 @@ impl Authentication {
         Ok(Self {
             policy,
             token_file,
+            token_variable,
             startup_check,
             asked_by,
             warnings,

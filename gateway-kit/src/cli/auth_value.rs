@@ -22,6 +22,16 @@ pub(crate) fn verifier(text: &str) -> Result<Option<VerifierKind>, String> {
         return Ok(None);
     }
     let kind = KINDS.into_iter().find(|kind| kind.as_str() == text);
+    if text.contains(',') {
+        let options: Vec<_> = text.split(',').map(str::trim).collect();
+        let known = |it: &&str| KINDS.iter().any(|kind| kind.as_str() == *it);
+        if options.iter().all(known) {
+            let options = options.join(" --auth ");
+            return Err(format!(
+                "is several; give --auth {options}, or an array in the file"
+            ));
+        }
+    }
     kind.map(Some).ok_or_else(|| {
         "is none of none, static, http, introspection and jwt; give each by itself".to_owned()
     })

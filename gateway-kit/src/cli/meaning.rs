@@ -12,6 +12,7 @@ use super::typed::{Source, Typed};
 use super::value::{self, Variable};
 use super::warnings;
 use crate::fetch::Roots;
+use crate::print_config::token_variable;
 use crate::settings::{
     AuditSink, ChildCommand, LogFormat, LogSettings, Settings, StartupCheck, default_workers, url,
 };
@@ -35,6 +36,7 @@ pub(crate) struct Meaning {
     public_url: Option<String>,
     allow_unauthenticated: bool,
     token_file: Option<TokenFile>,
+    token_variable: Option<String>,
     startup_check: StartupCheck,
     audit: AuditSink,
     /// What asks callers for a token, if anything does.
@@ -133,6 +135,7 @@ impl Meaning {
             public_url: public.map(|(url, _)| url),
             allow_unauthenticated,
             token_file: authentication.token_file,
+            token_variable: authentication.token_variable,
             startup_check: authentication.startup_check,
             audit,
             asked_by: authentication.asked_by,
@@ -165,6 +168,7 @@ impl Meaning {
             log: self.log,
             audit: self.audit,
             token_file: self.token_file,
+            token_variable: self.token_variable,
             startup_check: self.startup_check,
             workers: self.workers,
             guard: self.guard,
@@ -195,8 +199,9 @@ impl Meaning {
         Ok(())
     }
 
-    /// The policy, and the URL for a client's configuration.
-    pub(crate) fn reached_as(&self) -> Result<(&Policy, String), Error> {
+    /// For a client's configuration: the policy, the URL, and the variable of a caller's token where
+    /// one is needed.
+    pub(crate) fn reached_as(&self) -> Result<(&Policy, String, Option<String>), Error> {
         let bound = self.listen[0];
         if bound.port() == 0 && self.public_url.is_none() {
             return Err(Error::about(
@@ -205,7 +210,8 @@ impl Meaning {
             ));
         }
         let url = url(self.public_url.as_deref(), bound, &self.policy.path);
-        Ok((&self.policy, url))
+        let variable = token_variable(&self.policy, self.token_variable.as_deref());
+        Ok((&self.policy, url, variable))
     }
 }
 

@@ -24,7 +24,7 @@ mod warnings;
 
 pub use error::Error;
 
-use crate::print_config::{configuration, token_variable};
+use crate::print_config::configuration;
 use crate::settings::Settings;
 use command_line::{Asked, Request};
 use environment::Environment;
@@ -73,8 +73,7 @@ pub fn parse(
         Request::Guard { marker } => Invocation::Guard { marker },
         Request::PrintConfig { asked, client } => {
             let meaning = understand(asked, &env)?;
-            let (policy, url) = meaning.reached_as()?;
-            let variable = token_variable(policy);
+            let (policy, url, variable) = meaning.reached_as()?;
             let name = &policy.service_name;
             Invocation::PrintConfig(configuration(client, name, &url, variable.as_deref()))
         }

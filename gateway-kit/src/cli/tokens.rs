@@ -122,8 +122,12 @@ pub(crate) fn static_tokens(
             ));
         }
         let name = name.to_owned();
-        static_tokens::add(&mut tokens, StaticToken { name, token }, foreign_prefixes)
-            .map_err(|why| Error::about(key, format!("{} {why}", shown(variable))))
+        static_tokens::add(&mut tokens, StaticToken { name, token }, foreign_prefixes).map_err(
+            |why| match key == variable {
+                true => Error::about(key, why),
+                false => Error::about(key, format!("{} {why}", shown(variable))),
+            },
+        )
     };
     for (variable, token) in service.all()? {
         add(variable, variable, &service.service_name, token)?;
@@ -133,7 +137,7 @@ pub(crate) fn static_tokens(
     for (number, value) in (1..).zip(given.iter().flat_map(|given| &given.values)) {
         let source = given.map_or(&Source::Default, |given| &given.source);
         let entry = text(STATIC_TOKEN_ENV, value, source)?;
-        let (name, variable) = entry.split_once('=').unwrap_or((entry, entry));
+        let (name, variable) = name_and_variable(entry);
         if !is_name(name) || !is_variable(variable) {
             let why =
                 format!("has an entry, number {number}, that is not VARIABLE or NAME=VARIABLE");
@@ -169,6 +173,17 @@ pub(crate) fn static_tokens(
         ));
     }
     Ok((tokens, Some(file)))
+}
+
+/// What an entry, `NAME=VARIABLE` or `VARIABLE`, consists of.
+fn name_and_variable(entry: &str) -> (&str, &str) {
+    entry.split_once('=').unwrap_or((entry, entry))
+}
+
+/// The variable of the first entry.
+pub(crate) fn first_variable(reading: &Reading<'_>) -> Option<String> {
+    let entry = reading.given(STATIC_TOKEN_ENV)?.values.first()?;
+    Some(name_and_variable(entry.to_str()?).1.to_owned())
 }
 
 fn is_short(token: &Token) -> bool {
