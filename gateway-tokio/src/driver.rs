@@ -186,6 +186,12 @@ impl Driver {
         self.equipment.audit.write(record);
     }
 
+    /// Takes note that audit records cannot be kept.
+    pub(crate) fn audit_failed(&self) {
+        self.equipment.audited.store(false, Ordering::Release);
+        self.relay_audit_state();
+    }
+
     /// Tells the gateway if the audit sink is not as it was.
     pub(crate) fn relay_audit_state(&self) {
         let works = self.equipment.audited.load(Ordering::Acquire);

@@ -171,8 +171,8 @@ impl Server {
         &self.addresses
     }
 
-    /// Serves until `stop` is ready, and writes audit records from now on; then closes the listeners, finishes what is in flight within
-    /// the drain limit, and ends the children.
+    /// Serves until `stop` is ready; then closes the listeners, finishes what is in flight within
+    /// the drain limit, and ends the children. Audit records are written from now on.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let Self {
             listeners,
@@ -186,6 +186,7 @@ impl Server {
         } = self;
         if let Err(error) = audit.begin() {
             error!(%error, "audit records cannot be written");
+            driver.audit_failed();
         }
         info!(%url, ?addresses, "listening");
         // Dropped with this future, if an embedder drops it, they end with it.

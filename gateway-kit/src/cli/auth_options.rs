@@ -51,7 +51,7 @@ pub(super) const AUTHENTICATION: &[Spec] = &[
     Spec { name: HTTP_TOKEN_PREFIX, value: "TEXT", shape: Shape::One, help: "What the service's tokens begin with; it is shown no others" },
     Spec { name: REQUIRED_SCOPES, value: "SCOPE", shape: Shape::Many, help: "A scope without which a token opens nothing" },
     Spec { name: SCOPE, value: "METHOD[:NAME]=SCOPES", shape: Shape::Many, help: "Scopes that a call needs, such as tools/call:delete_*=files:write; no NAME may have an =, but * stands for any end" },
-    Spec { name: TRUSTED_PROXIES, value: "ADDRESS", shape: Shape::Many, help: "A proxy, or a network such as 10.0.0.0/8, whose X-Forwarded-For is believed" },
+    Spec { name: TRUSTED_PROXIES, value: "ADDRESS", shape: Shape::Many, help: "A proxy whose X-Forwarded-For is believed, or a network of nothing but such proxies" },
     Spec { name: ALLOW_PRIVATE_ADDRESSES, value: "on|off", shape: Shape::Flag, help: "Let verifiers be at private addresses, and there without https" },
     Spec { name: STARTUP_CHECK, value: "stop|warn", shape: Shape::One, help: "What a verifier that does not work does to the start [default: stop]" },
 ];
