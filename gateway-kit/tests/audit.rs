@@ -105,7 +105,7 @@ fn file_log(path: &Path) -> AuditLog {
 fn run(path: &Path, names: &[&str]) {
     let log = file_log(path);
     hand_over(&log, path, names);
-    log.close();
+    drop(log);
 }
 
 fn hand_over(log: &AuditLog, path: &Path, names: &[&str]) {
@@ -132,7 +132,7 @@ fn trail(records: Vec<AuditRecord>) -> Vec<u8> {
         let bytes = output.bytes();
         bytes.iter().filter(|byte| **byte == b'\n').count() == lines
     });
-    log.close();
+    drop(log);
     output.bytes()
 }
 
@@ -361,7 +361,7 @@ proptest! {
             handed_over += 1;
             String::from_utf8_lossy(&output.bytes()).contains("\"last\"")
         });
-        log.close();
+        drop(log);
         let bytes = output.bytes();
         let summary = check(&bytes).unwrap();
         prop_assert_eq!(summary.beginnings, 1);
@@ -402,7 +402,7 @@ fn restarts_and_rotation_continue_one_chain() {
     log.writer().write(plain("five"));
     log.writer().reopen();
     hand_over(&log, &path, &["six"]);
-    log.close();
+    drop(log);
     run(&path, &["seven"]);
 
     assert!(fs::read_to_string(&old).unwrap().contains("\"five\""));
@@ -418,7 +418,7 @@ fn whoever_closed_a_trail_can_open_it_again() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit");
     for _ in 0..200 {
-        file_log(&path).close();
+        drop(file_log(&path));
     }
     assert_eq!(check(&fs::read(&path).unwrap()).unwrap().beginnings, 1);
 }
@@ -461,7 +461,7 @@ fn a_file_that_cannot_be_opened_anew_is_kept() {
     fs::create_dir(&path).unwrap();
     log.writer().reopen();
     hand_over(&log, &old, &["two"]);
-    log.close();
+    drop(log);
     assert_eq!(check(&fs::read(&old).unwrap()).unwrap().records, 3);
 }
 
@@ -495,7 +495,7 @@ fn a_file_that_is_no_trail_is_left_as_it_is() {
         fs::write(&path, &text).unwrap();
         log.writer().reopen();
         hand_over(&log, &old, &["two"]);
-        log.close();
+        drop(log);
         assert_eq!(check(&fs::read(&old).unwrap()).unwrap().records, 3);
         assert_eq!(fs::read_to_string(&path).unwrap(), text);
     }
@@ -543,7 +543,7 @@ fn a_full_disk_is_told_and_stops_nobody() {
         log.writer().write(plain("lost"));
     }
     wait_until("the owner is told", || !states.all().is_empty());
-    log.close();
+    drop(log);
     assert_eq!(states.all(), [false]);
 }
 
@@ -561,7 +561,7 @@ fn a_full_disk_is_left_for_another() {
     fs::remove_file(&path).unwrap();
     log.writer().reopen();
     hand_over(&log, &path, &["kept"]);
-    log.close();
+    drop(log);
     assert_eq!(states.all(), [false, true]);
     let written = fs::read(&path).unwrap();
     let events = lines(&written)
@@ -577,7 +577,7 @@ fn stdout_in_a_process_of_its_own() {
     println!("http://127.0.0.1:8080/mcp");
     let log = begun(AuditLog::open(&AuditSink::Stdout, "a", |_| {}).unwrap());
     log.writer().write(plain("one"));
-    log.close();
+    drop(log);
 }
 
 #[test]
@@ -623,7 +623,7 @@ fn a_reader_that_stands_still_costs_records_and_stops_nobody() {
     wait_until("the last is written", || {
         String::from_utf8_lossy(&output.bytes()).contains("\"last\"")
     });
-    log.close();
+    drop(log);
     let bytes = output.bytes();
     check(&bytes).unwrap();
     let records: Vec<_> = lines(&bytes).into_iter().map(json).collect();
@@ -644,7 +644,7 @@ fn the_end_does_not_wait_for_a_reader_that_stands_still() {
     let stuck = Stuck(Arc::clone(&lock), Output::default());
     let log = begun(AuditLog::to_output(stuck, "a", |_| {}));
     let writer = log.writer();
-    log.close();
+    drop(log);
     writer.write(plain("to nobody"));
 }
 
@@ -654,7 +654,7 @@ fn a_trail_that_is_off_keeps_nothing() {
     let log = log.unwrap();
     log.writer().write(plain("nowhere"));
     log.writer().reopen();
-    log.close();
+    drop(log);
 }
 
 #[test]
@@ -708,7 +708,7 @@ fn files_in_the_wrong_order_are_told_apart_from_a_restart() {
         fs::rename(&path, old).unwrap();
         log.writer().reopen();
         hand_over(&log, &path, &["after"]);
-        log.close();
+        drop(log);
     }
     fs::rename(&path, &three).unwrap();
     verify_files([&one, &two, &three], io::sink()).unwrap();

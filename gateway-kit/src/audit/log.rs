@@ -31,7 +31,8 @@ const GATHER_TIME: Duration = Duration::from_millis(10);
 /// How long the end waits for the sink.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 
-/// The audit trail, from its start to its end. Dropping it ends it, as [`AuditLog::close`] does.
+/// The audit trail, from its start to its end. Dropping it ends it: what was handed over is written,
+/// as far as the sink takes it within a second, and what writers hand over from then on goes nowhere.
 #[must_use = "the trail ends when this is dropped"]
 pub struct AuditLog {
     /// `None` where nothing is kept.
@@ -156,10 +157,6 @@ impl AuditLog {
             shared: self.shared.clone(),
         }
     }
-
-    /// Ends the trail: what was handed over is written, as far as the sink takes it within a
-    /// second. What writers hand over from then on goes nowhere.
-    pub fn close(self) {}
 }
 
 impl Drop for AuditLog {

@@ -26,7 +26,7 @@
 //! })?;
 //! log.begin()?;
 //! log.writer().write(AuditRecord::new(AuditEvent::SessionOpened));
-//! log.close();
+//! drop(log);
 //! # Ok::<(), std::io::Error>(())
 //! ```
 

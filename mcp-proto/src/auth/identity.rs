@@ -1,7 +1,5 @@
 //! What a verifier says of a token.
 
-use std::fmt;
-
 /// Whom a token was issued to. A session belongs to the principal that opened it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Principal {
@@ -33,10 +31,4 @@ pub enum Verdict {
     Denied,
     /// The verifier cannot say: it is down, slow, or talks nonsense.
     Unavailable,
-}
-
-impl fmt::Display for Principal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.issuer, self.subject)
-    }
 }

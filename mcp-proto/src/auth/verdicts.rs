@@ -34,6 +34,18 @@ impl Good {
     }
 }
 
+/// Until when a verdict of now is good that may live for so long.
+pub(crate) fn good_until(identity: &Identity, life: Duration, now: Now) -> Instant {
+    let until = now.monotonic + life;
+    match identity.expires_at {
+        None => until,
+        Some(end) => {
+            let left = end.saturating_mul(1000).saturating_sub(now.unix_ms);
+            until.min(now.monotonic + Duration::from_millis(left))
+        }
+    }
+}
+
 /// Whether the token has ended by its own word.
 pub(crate) fn has_ended(identity: &Identity, now: Now) -> bool {
     identity
@@ -89,11 +101,7 @@ impl Verdicts {
         token: Option<Token>,
         now: Now,
     ) -> Instant {
-        let mut until = now.monotonic + self.life;
-        if let Some(end) = identity.expires_at {
-            let left = end.saturating_mul(1000).saturating_sub(now.unix_ms);
-            until = until.min(now.monotonic + Duration::from_millis(left));
-        }
+        let until = good_until(&identity, self.life, now);
         self.bad.remove(&digest);
         let forget_at = now.monotonic + self.life * KNOWN_LIVES;
         let good = Good {

@@ -550,9 +550,9 @@ impl Exchange {
     }
 
     fn renew(&mut self) {
-        if let (Some(credentials), Some(caller)) = (&self.credentials, &self.caller) {
+        if let Some(credentials) = &self.credentials {
             self.renewing = true;
-            let mail = GatewayMail::renew(self.id, caller.address, credentials.digest);
+            let mail = GatewayMail::renew(self.id, credentials.digest);
             self.outputs.push_back(ExchangeOutput::ToGateway(mail));
         }
     }

@@ -1,7 +1,5 @@
 //! What the other machines tell the [`Gateway`](crate::Gateway).
 
-use std::net::IpAddr;
-
 use super::Owner;
 use crate::audit::SessionEnd;
 use crate::auth::TokenDigest;
@@ -24,12 +22,8 @@ impl GatewayMail {
         })
     }
 
-    pub(crate) fn renew(exchange: ExchangeId, address: IpAddr, digest: TokenDigest) -> Self {
-        Self(Letter::Renew {
-            exchange,
-            address,
-            digest,
-        })
+    pub(crate) fn renew(exchange: ExchangeId, digest: TokenDigest) -> Self {
+        Self(Letter::Renew { exchange, digest })
     }
 
     pub(crate) fn gone(exchange: ExchangeId) -> Self {
@@ -52,7 +46,6 @@ pub(crate) enum Letter {
     /// A stream is open for as long as its token's verdict was good.
     Renew {
         exchange: ExchangeId,
-        address: IpAddr,
         digest: TokenDigest,
     },
     /// The exchange that asked has gone.

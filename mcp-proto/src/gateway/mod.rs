@@ -217,12 +217,8 @@ impl Gateway {
                 facts,
                 owner,
             } => self.route(exchange, facts, owner, now),
-            Letter::Renew {
-                exchange,
-                address,
-                digest,
-            } => {
-                let answer = self.authenticator.renew(exchange, digest, address, now);
+            Letter::Renew { exchange, digest } => {
+                let answer = self.authenticator.renew(exchange, digest, now);
                 if let Answer::Decided(answer) = answer {
                     self.renewed(exchange, answer);
                 }

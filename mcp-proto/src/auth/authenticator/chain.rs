@@ -23,9 +23,8 @@ use crate::time::{Instant, Now};
 /// Someone who waits for a verdict.
 pub(super) struct Waiter {
     pub(super) exchange: ExchangeId,
-    pub(super) address: IpAddr,
-    /// Whether the address is to be charged once the token turns out bad.
-    pub(super) owes: bool,
+    /// The address that is to be charged once the token turns out bad.
+    pub(super) owes: Option<IpAddr>,
 }
 
 /// One token that is being verified.
@@ -64,6 +63,11 @@ impl Verification {
         self.waiters.retain(|waiter| waiter.exchange != exchange);
     }
 
+    fn turn_to_next(&mut self) {
+        self.place += 1;
+        self.fetched = false;
+    }
+
     fn jwt(&self) -> Option<&Jwt> {
         match &self.form {
             Form::Jwt(jwt) => Some(jwt),
@@ -79,17 +83,12 @@ impl Authenticator {
         &mut self,
         exchange: ExchangeId,
         digest: TokenDigest,
-        address: IpAddr,
-        owes: bool,
+        owes: Option<IpAddr>,
     ) -> bool {
         let Some(verification) = self.verifications.get_mut(&digest) else {
             return false;
         };
-        verification.waiters.push(Waiter {
-            exchange,
-            address,
-            owes,
-        });
+        verification.waiters.push(Waiter { exchange, owes });
         self.waiting.insert(exchange, digest);
         true
     }
@@ -126,7 +125,10 @@ impl Authenticator {
         let before = self.outputs.len();
         self.go_on(digest, now);
         // A verdict that needed nobody is no output but the answer.
-        let own = |output: &AuthOutput| matches!(output, AuthOutput::Decided { exchange: whose, .. } if *whose == exchange);
+        let own = |output: &AuthOutput| match output {
+            AuthOutput::Decided { exchange: of, .. } => *of == exchange,
+            _ => false,
+        };
         let position = self.outputs.iter().skip(before).position(own);
         match position.and_then(|position| self.outputs.remove(before + position)) {
             Some(AuthOutput::Decided { answer, .. }) => Answer::Decided(answer),
@@ -170,7 +172,10 @@ impl Authenticator {
         let verdict = match result {
             Ok(fetched) => {
                 let judged = self.judge_answer(verifier, &fetched, digest, now);
-                self.hear(digest, kind, judged, Some(fetched.status))
+                if let Some(verification) = self.verifications.get_mut(&digest) {
+                    verification.undecided |= judged == Err(Problem::NotYet);
+                }
+                self.hear(kind, judged, Some(fetched.status))
             }
             Err(failure) => {
                 let kind = kind.as_str();
@@ -186,7 +191,6 @@ impl Authenticator {
     /// What a judgement amounts to; the operator is told what only they can mend.
     fn hear(
         &mut self,
-        digest: TokenDigest,
         kind: VerifierKind,
         judged: Result<Identity, Problem>,
         status: Option<StatusCode>,
@@ -194,13 +198,7 @@ impl Authenticator {
         let kind = kind.as_str();
         match judged {
             Ok(identity) => Verdict::Allowed(identity),
-            Err(Problem::Denied) => Verdict::Denied,
-            Err(Problem::NotYet) => {
-                if let Some(verification) = self.verifications.get_mut(&digest) {
-                    verification.undecided = true;
-                }
-                Verdict::Denied
-            }
+            Err(Problem::Denied | Problem::NotYet) => Verdict::Denied,
             Err(Problem::Refused(why)) => {
                 self.warn(format!("{kind}: a token was refused: {why}"));
                 Verdict::Denied
@@ -296,9 +294,7 @@ impl Authenticator {
         if let Wait::Keys = verification.wait {
             // Older ones may do.
             verification.wait = Wait::Nothing;
-            self.deadlines.remove(&(verification.deadline, digest));
-            verification.deadline = now.monotonic + self.verifier_time;
-            self.deadlines.insert((verification.deadline, digest));
+            self.restart_clock(digest, now);
             return self.go_on(digest, now);
         }
         let kind = self.policy.verifiers[verification.place].kind();
@@ -334,20 +330,20 @@ impl Authenticator {
                 self.failed(kind);
             }
         }
-        if let Some(mut verification) = self.verifications.remove(&digest) {
-            self.turn_to_next(digest, &mut verification, now);
-            self.verifications.insert(digest, verification);
+        if let Some(verification) = self.verifications.get_mut(&digest) {
+            verification.turn_to_next();
         }
+        self.restart_clock(digest, now);
         self.go_on(digest, now);
     }
 
-    /// The next verifier has as much time as the one before.
-    fn turn_to_next(&mut self, digest: TokenDigest, verification: &mut Verification, now: Now) {
-        verification.place += 1;
-        verification.fetched = false;
-        self.deadlines.remove(&(verification.deadline, digest));
-        verification.deadline = now.monotonic + self.verifier_time;
-        self.deadlines.insert((verification.deadline, digest));
+    /// Gives whoever is asked as much time as anyone before.
+    fn restart_clock(&mut self, digest: TokenDigest, now: Now) {
+        if let Some(verification) = self.verifications.get_mut(&digest) {
+            self.deadlines.remove(&(verification.deadline, digest));
+            verification.deadline = now.monotonic + self.verifier_time;
+            self.deadlines.insert((verification.deadline, digest));
+        }
     }
 
     /// Asks the verifier whose turn it is, and those after it, until one makes the token wait.
@@ -356,11 +352,16 @@ impl Authenticator {
         let Some(mut verification) = self.verifications.remove(&digest) else {
             return;
         };
+        let first = verification.place;
         while let Some(verifier) = self.policy.verifiers.get(verification.place) {
             let verifier = verifier.clone();
             match self.ask(&verifier, digest, &mut verification, now) {
                 None => {
+                    let moved = verification.place > first;
                     self.verifications.insert(digest, verification);
+                    if moved {
+                        self.restart_clock(digest, now);
+                    }
                     return;
                 }
                 Some(Verdict::Allowed(identity)) => {
@@ -374,7 +375,7 @@ impl Authenticator {
                     self.failed(verifier.kind());
                 }
             }
-            self.turn_to_next(digest, &mut verification, now);
+            verification.turn_to_next();
         }
         let refusal = if verification.unavailable {
             Refusal::VerifierUnavailable
@@ -455,9 +456,9 @@ impl Authenticator {
             verification.limited = Some(denial);
             return false;
         }
-        let payer = |waiter: &&mut Waiter| waiter.owes && waiter.address == address;
+        let payer = |waiter: &&mut Waiter| waiter.owes == Some(address);
         if let Some(waiter) = verification.waiters.iter_mut().find(payer) {
-            waiter.owes = false;
+            waiter.owes = None;
         }
         true
     }
@@ -509,13 +510,13 @@ impl Authenticator {
         let audiences = self.audiences(&verifier.audience).unwrap_or_default();
         let Some(algorithm) = jwt.algorithm(verifier) else {
             let problem = Problem::Refused("its algorithm is not allowed; see --jwt-algorithms");
-            return Some(self.hear(digest, VerifierKind::Jwt, Err(problem), None));
+            return Some(self.hear(VerifierKind::Jwt, Err(problem), None));
         };
         let identity = match jwt.judge(verifier, issuer, &audiences, unix_seconds(now)) {
             Ok(identity) => Box::new(identity),
             Err(problem) => {
                 verification.undecided |= problem == Problem::NotYet;
-                return Some(self.hear(digest, VerifierKind::Jwt, Err(problem), None));
+                return Some(self.hear(VerifierKind::Jwt, Err(problem), None));
             }
         };
         let key_id = jwt.key_id().map(str::to_owned);
@@ -554,7 +555,7 @@ impl Authenticator {
             Some(None) => {
                 verification.undecided = true;
                 let problem = Problem::Refused("its key is none of the issuer's");
-                Some(self.hear(digest, VerifierKind::Jwt, Err(problem), None))
+                Some(self.hear(VerifierKind::Jwt, Err(problem), None))
             }
             None => Some(Verdict::Unavailable),
         }
@@ -601,9 +602,9 @@ impl Authenticator {
         };
         let is_bad = matches!(&answer, Err(denial) if denial.refusal == Refusal::InvalidToken);
         for waiter in verification.waiters {
-            if waiter.owes && is_bad {
+            if is_bad && let Some(address) = waiter.owes {
                 // Where the bucket is empty already, the answer is known all the same.
-                let _ = self.charge(waiter.address, now);
+                let _ = self.charge(address, now);
             }
             self.outputs.push_back(AuthOutput::Decided {
                 exchange: waiter.exchange,

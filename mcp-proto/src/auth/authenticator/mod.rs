@@ -40,7 +40,7 @@ use super::discovery::{AuthorizationServerDocument, Publication, WellKnown};
 use super::keys::Keys;
 use super::metadata::Metadata;
 use super::token::{Credential, Digester, TokenDigest};
-use super::verdicts::{Known, Verdicts, has_ended};
+use super::verdicts::{Good, Known, Verdicts, good_until, has_ended};
 use super::{
     AuthPolicy, FetchId, FetchRequest, Identity, Principal, SignatureCheck, SignatureId,
     StaticToken, Token, VerificationId, Verifier, VerifierKind,
@@ -85,6 +85,17 @@ pub(crate) struct Credentials {
     pub(crate) renew_at: Instant,
 }
 
+impl Credentials {
+    fn of(good: &Good, digest: TokenDigest, renew_at: Instant) -> Self {
+        Self {
+            identity: Arc::clone(&good.identity),
+            verifier: good.verifier,
+            digest,
+            renew_at,
+        }
+    }
+}
+
 /// Why a caller is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Denial {
@@ -121,6 +132,12 @@ pub(crate) enum Answer {
     Later,
 }
 
+impl From<Credentials> for Answer {
+    fn from(credentials: Credentials) -> Self {
+        Self::Decided(Ok(credentials))
+    }
+}
+
 impl From<Denial> for Answer {
     fn from(denial: Denial) -> Self {
         Self::Decided(Err(denial))
@@ -153,6 +170,7 @@ enum Purpose {
     Keys,
 }
 
+/// Tells callers apart; see the module's documentation.
 pub(crate) struct Authenticator {
     policy: AuthPolicy,
     verdict_time: Duration,
@@ -280,22 +298,15 @@ impl Authenticator {
         };
         let digest = self.digester.digest(&token);
         if let Some(identity) = self.own_token(&digest) {
-            return Answer::Decided(Ok(self.own_credentials(identity, digest, now)));
+            return self.own_credentials(identity, digest, now).into();
         }
         let known = match self.verdicts.get(&digest, now) {
-            Known::Live(good) => {
-                return Answer::Decided(Ok(Credentials {
-                    identity: Arc::clone(&good.identity),
-                    verifier: good.verifier,
-                    digest,
-                    renew_at: good.until,
-                }));
-            }
+            Known::Live(good) => return Credentials::of(good, digest, good.until).into(),
             Known::Bad => return self.wrong(Refusal::InvalidToken, address, now).into(),
             Known::Lapsed(_) => true,
             Known::Nothing => false,
         };
-        if self.join(exchange, digest, address, true) {
+        if self.join(exchange, digest, Some(address)) {
             return Answer::Later;
         }
         if !known
@@ -307,8 +318,7 @@ impl Authenticator {
         }
         let waiter = Waiter {
             exchange,
-            address,
-            owes: true,
+            owes: Some(address),
         };
         // Whoever is known to have been good is asked about at nobody's cost.
         let payer = (!known).then_some(address);
@@ -316,15 +326,9 @@ impl Authenticator {
     }
 
     /// Asks again about a credential that was good, since a stream is open with it.
-    pub(crate) fn renew(
-        &mut self,
-        exchange: ExchangeId,
-        digest: TokenDigest,
-        address: IpAddr,
-        now: Now,
-    ) -> Answer {
+    pub(crate) fn renew(&mut self, exchange: ExchangeId, digest: TokenDigest, now: Now) -> Answer {
         if let Some(identity) = self.own_token(&digest) {
-            return Answer::Decided(Ok(self.own_credentials(identity, digest, now)));
+            return self.own_credentials(identity, digest, now).into();
         }
         let good = match self.verdicts.get(&digest, now) {
             Known::Live(good) | Known::Lapsed(good) => good.clone(),
@@ -332,42 +336,24 @@ impl Authenticator {
         };
         if good.is_live(now) {
             // It was verified since, for someone else.
-            return Answer::Decided(Ok(Credentials {
-                identity: good.identity,
-                verifier: good.verifier,
-                digest,
-                renew_at: good.until,
-            }));
+            return Credentials::of(&good, digest, good.until).into();
         }
         if good.verifier == VerifierKind::Jwt && !has_ended(&good.identity, now) {
             // What was signed stays signed: only its end can end it.
             self.verdicts.remember(&digest, now.monotonic);
-            let mut renew_at = now.monotonic + self.verdict_time;
-            if let Some(end) = good.identity.expires_at {
-                let left = end.saturating_mul(1000).saturating_sub(now.unix_ms);
-                renew_at = renew_at.min(now.monotonic + Duration::from_millis(left));
-            }
-            return Answer::Decided(Ok(Credentials {
-                identity: good.identity,
-                verifier: good.verifier,
-                digest,
-                renew_at,
-            }));
+            let renew_at = good_until(&good.identity, self.verdict_time, now);
+            return Credentials::of(&good, digest, renew_at).into();
         }
-        if has_ended(&good.identity, now) {
-            return Denial::from(Refusal::InvalidToken).into();
-        }
-        let Some(token) = good.token else {
+        let Some(token) = good.token.filter(|_| !has_ended(&good.identity, now)) else {
             return Denial::from(Refusal::InvalidToken).into();
         };
         // Nobody presents a credential here: it costs nothing if it is bad.
-        if self.join(exchange, digest, address, false) {
+        if self.join(exchange, digest, None) {
             return Answer::Later;
         }
         let waiter = Waiter {
             exchange,
-            address,
-            owes: false,
+            owes: None,
         };
         self.verify(digest, token, waiter, None, now)
     }
