@@ -7,6 +7,9 @@ use std::fmt;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+mod queue;
+
+pub use self::queue::WriteQueue;
 use crate::envelope::Span;
 
 /// What is shorter than this is copied into one allocation; what is not is passed on in slices.
