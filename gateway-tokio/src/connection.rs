@@ -332,7 +332,10 @@ impl Running {
                 self.body_ended = true;
                 self.exchange.handle_body_end(now);
             }
-            Some(Err(error)) if is_malformed(&error) => self.exchange.handle_body_malformed(now),
+            Some(Err(error)) if is_malformed(&error) => {
+                self.exchange
+                    .handle_body_refused(Refusal::MalformedBody, now);
+            }
             Some(Err(error)) => {
                 self.exchange.handle_disconnect(now);
                 self.perform();

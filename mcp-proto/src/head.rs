@@ -113,7 +113,7 @@ fn split_once_equals(parameter: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// Whether the codings are known ones with `chunked` last and nowhere else (RFC 9112 section 7), so
 /// that the body's end can be told though its content cannot be read.
-fn ends_in_chunks(codings: &[u8]) -> bool {
+pub(crate) fn ends_in_chunks(codings: &[u8]) -> bool {
     let mut codings = codings.rsplit(|&byte| byte == b',').map(<[u8]>::trim_ascii);
     let known = |coding: &[u8]| {
         ["gzip", "x-gzip", "deflate", "compress", "x-compress"]

@@ -15,6 +15,9 @@
 //!
 //! Revisions 2025-03-26, 2025-06-18 and 2025-11-25 of MCP are served, and children that answer
 //! with 2024-11-05.
+//!
+//! With the feature `h1` there is a fourth machine, which knows nothing of MCP: an HTTP/1.1 server
+//! connection, for drivers that bring no HTTP server of their own.
 
 mod audit;
 pub mod auth;
@@ -23,6 +26,8 @@ pub mod envelope;
 mod exchange;
 pub mod framing;
 mod gateway;
+#[cfg(feature = "h1")]
+pub mod h1;
 mod head;
 mod id;
 mod limits;

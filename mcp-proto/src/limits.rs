@@ -25,6 +25,10 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Time from a request's head to the last byte of its body; more is 408.
     pub body_time: Duration,
+    /// Most bytes of the line that tells a chunk's size; more is 400.
+    pub chunk_line_bytes: usize,
+    /// Most bytes of a body in chunks that are no data; more is 400.
+    pub chunk_framing_bytes: usize,
     /// Time that a connection may stand idle between requests.
     pub keep_alive_time: Duration,
     /// Most connections at once; one more waits to be accepted.
@@ -110,6 +114,8 @@ impl Default for Limits {
             head_time: Duration::from_secs(10),
             body_bytes: 4 * MIB,
             body_time: Duration::from_secs(30),
+            chunk_line_bytes: 256,
+            chunk_framing_bytes: 16 * KIB,
             keep_alive_time: Duration::from_secs(75),
             connections: 1024,
             body_budget_bytes: 256 * MIB,
@@ -153,5 +159,23 @@ impl Limits {
         self.drain_time
             .saturating_sub(self.terminate_after)
             .saturating_sub(self.kill_after)
+    }
+}
+
+/// Of the bounds, those of a connection. The time for a body is the exchange's to watch.
+#[cfg(feature = "h1")]
+impl From<&Limits> for crate::h1::Limits {
+    fn from(limits: &Limits) -> Self {
+        Self {
+            target_bytes: limits.target_bytes,
+            head_bytes: limits.head_bytes,
+            head_fields: limits.head_fields,
+            head_time: limits.head_time,
+            body_bytes: limits.body_bytes,
+            body_time: None,
+            chunk_line_bytes: limits.chunk_line_bytes,
+            chunk_framing_bytes: limits.chunk_framing_bytes,
+            keep_alive_time: limits.keep_alive_time,
+        }
     }
 }

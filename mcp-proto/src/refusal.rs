@@ -8,10 +8,15 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use crate::envelope::ScanReason;
+#[cfg(feature = "h1")]
+use crate::h1::Violation;
+use crate::head::{ContentType, ResponseHead};
 
 /// Why a request, or a call that was admitted, got no answer of the child's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
+    /// The head is no HTTP/1.1. No exchange sees it: the HTTP front end answers.
+    MalformedHead,
     /// The target is longer than [`Limits::target_bytes`](crate::Limits::target_bytes).
     TargetTooLong,
     /// The head is longer than [`Limits::head_bytes`](crate::Limits::head_bytes), or has more than
@@ -132,7 +137,8 @@ const NOT_FOUND_OR_TIMED_OUT: i32 = -32001;
 
 impl Refusal {
     /// Every refusal, for tests and documentation; of the bad messages, one of each code.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 50] = [
+        Self::MalformedHead,
         Self::TargetTooLong,
         Self::HeadTooLarge,
         Self::AmbiguousLength,
@@ -186,6 +192,12 @@ impl Refusal {
 
     fn entry(self) -> Entry {
         let (status, code, reason, message) = match self {
+            Self::MalformedHead => (
+                400,
+                INVALID_REQUEST,
+                "malformed-head",
+                "The request's head is malformed.",
+            ),
             Self::TargetTooLong => (
                 414,
                 INVALID_REQUEST,
@@ -536,7 +548,8 @@ impl Refusal {
     pub fn closes_connection(self) -> bool {
         matches!(
             self,
-            Self::BadHost
+            Self::MalformedHead
+                | Self::BadHost
                 | Self::TargetTooLong
                 | Self::HeadTooLarge
                 | Self::AmbiguousLength
@@ -564,6 +577,15 @@ impl Refusal {
         body.into()
     }
 
+    /// The whole response to what never became a request, for the HTTP front end to send.
+    pub fn to_response(self) -> (ResponseHead, Bytes) {
+        let body = self.to_json_rpc(None);
+        let mut head = ResponseHead::new(self.status(), Some(body.len() as u64));
+        head.content_type = Some(ContentType::Json);
+        head.close = self.closes_connection();
+        (head, body)
+    }
+
     /// The error of a path that is not the MCP endpoint, in OAuth's form (RFC 6749 section 5.2):
     /// clients probe such paths for OAuth metadata and fail on anything else.
     pub fn to_oauth(self) -> Bytes {
@@ -574,6 +596,24 @@ impl Refusal {
             entry.message
         )
         .into()
+    }
+}
+
+#[cfg(feature = "h1")]
+impl From<Violation> for Refusal {
+    fn from(violation: Violation) -> Self {
+        match violation {
+            Violation::MalformedHead => Self::MalformedHead,
+            Violation::BadHost => Self::BadHost,
+            Violation::TargetTooLong => Self::TargetTooLong,
+            Violation::HeadTooLarge => Self::HeadTooLarge,
+            Violation::AmbiguousLength => Self::AmbiguousLength,
+            Violation::UnsupportedTransferCoding => Self::UnsupportedTransferCoding,
+            Violation::HeadTimeout => Self::HeadTimeout,
+            Violation::MalformedBody => Self::MalformedBody,
+            Violation::BodyTooLarge => Self::BodyTooLarge,
+            Violation::BodyTimeout => Self::BodyTimeout,
+        }
     }
 }
 

@@ -49,6 +49,8 @@ limits! {
     head_time Time zero Refused, "Time for a whole request head to arrive (408)";
     body_bytes Bytes zero Refused, "Most bytes of a request's body (413)";
     body_time Time zero Refused, "Time for a whole request body to arrive (408)";
+    chunk_line_bytes Bytes zero Refused, "Most bytes of the line that tells a chunk's size (400)";
+    chunk_framing_bytes Bytes zero Refused, "Most bytes of a body in chunks that are no data (400)";
     keep_alive_time Time zero Refused, "Time that a connection may stand idle between requests";
     connections Count zero Refused, "Most connections at once; one more waits";
     body_budget_bytes Bytes zero Refused, "Most bytes of request bodies held at once, over all connections (503)";

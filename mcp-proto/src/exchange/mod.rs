@@ -188,10 +188,11 @@ impl Exchange {
         }
     }
 
-    /// Takes note that the request's body is malformed: its end cannot be found.
-    pub fn handle_body_malformed(&mut self, _now: Now) {
+    /// Takes note that the HTTP front end refuses the request's body: its end cannot be found
+    /// ([`Refusal::MalformedBody`]), or lies beyond the bounds.
+    pub fn handle_body_refused(&mut self, refusal: Refusal, _now: Now) {
         if matches!(self.state, State::ReadingBody { .. }) {
-            self.refuse(Refusal::MalformedBody);
+            self.refuse(refusal);
         }
     }
 
