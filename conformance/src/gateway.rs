@@ -11,50 +11,93 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::script::{Child, Setup};
+use crate::script::{Child, FrontEnd, Setup};
 use crate::text::show;
 use crate::wire::{DEADLINE, Wire};
 
 /// The pause between two looks at something that is waited for.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// The gateway's binary: `MCP_GATEWAY_BIN`, or that of the package `gateway-tokio`, which is built
-/// if need be.
+/// One of the gateway's binaries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binary {
+    /// Its name, which tells it from the others.
+    pub name: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// What stands in front of it.
+    pub front_end: FrontEnd,
+}
+
+impl Binary {
+    fn new(name: &str, path: PathBuf) -> Self {
+        Self {
+            name: name.to_owned(),
+            front_end: match name {
+                "mcp-gateway-smol" => FrontEnd::H1,
+                _ => FrontEnd::Hyper,
+            },
+            path,
+        }
+    }
+}
+
+/// The packages of the gateway's binaries, and the names of these.
+const BINARIES: [(&str, &str); 2] = [
+    ("gateway-tokio", "mcp-gateway"),
+    ("gateway-smol", "mcp-gateway-smol"),
+];
+
+/// The gateway's binaries: those that `MCP_GATEWAY_BIN` names, separated as in `PATH`, or else those
+/// of the workspace, which are built if need be.
 ///
 /// # Errors
 ///
-/// If it cannot be built.
-pub fn locate() -> Result<PathBuf, String> {
-    if let Some(path) = std::env::var_os("MCP_GATEWAY_BIN") {
-        return Ok(path.into());
+/// If they cannot be built.
+pub fn locate() -> Result<Vec<Binary>, String> {
+    if let Some(paths) = std::env::var_os("MCP_GATEWAY_BIN") {
+        let named = std::env::split_paths(&paths).map(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            Binary::new(&name, path.clone())
+        });
+        return Ok(named.collect());
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    // A workspace that has one of them only is tested with that one.
+    let present = || {
+        let binaries = BINARIES.iter();
+        binaries.filter(|(package, _)| root.join(package).join("Cargo.toml").exists())
+    };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let built = Command::new(cargo)
-        .args([
-            "build",
-            "--quiet",
-            "--package",
-            "gateway-tokio",
-            "--bin",
-            "mcp-gateway",
-        ])
+        .args(["build", "--quiet", "--bins"])
         // What cargo says where each thing was built to: no guess at a target directory.
         .args(["--message-format", "json"])
-        .current_dir(root)
+        .args(present().flat_map(|(package, _)| ["--package", package]))
+        .current_dir(&root)
         .stderr(Stdio::inherit())
         .output()
         .map_err(|error| format!("cargo: {error}"))?;
     if !built.status.success() {
-        return Err("gateway-tokio cannot be built".to_owned());
+        return Err("the gateway cannot be built".to_owned());
     }
-    built
+    let messages: Vec<Value> = built
         .stdout
         .split(|&byte| byte == b'\n')
-        .filter_map(|line| serde_json::from_slice::<Value>(line).ok())
-        .filter(|message| message["target"]["name"] == "mcp-gateway")
-        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .ok_or_else(|| "cargo named no executable".to_owned())
+        .filter_map(|line| serde_json::from_slice(line).ok())
+        .collect();
+    present()
+        .map(|(_, name)| {
+            let executable = messages
+                .iter()
+                .filter(|message| message["target"]["name"] == *name)
+                .find_map(|message| message["executable"].as_str());
+            match executable {
+                Some(path) => Ok(Binary::new(name, path.into())),
+                None => Err(format!("cargo named no executable {name}")),
+            }
+        })
+        .collect()
 }
 
 /// A gateway that runs.

@@ -11,6 +11,7 @@
 //! | [`wire`] | a connection: what was received, as responses and events |
 //! | [`gateway`] | a gateway process and what it logs |
 //! | [`play`] | plays one script against one gateway |
+//! | [`transcript`] | what a gateway answered, to be compared with what another did |
 //! | [`suite`] | plays all scripts, those with equal options against one gateway |
 
 pub mod gateway;
@@ -19,4 +20,5 @@ pub mod play;
 pub mod script;
 pub mod suite;
 pub mod text;
+pub mod transcript;
 pub mod wire;

@@ -10,6 +10,7 @@ use crate::gateway::Gateway;
 use crate::json;
 use crate::script::{Body, Check, Command, Expected, Piece, Script, Source};
 use crate::text::{self, Variables, show};
+use crate::transcript::Transcript;
 use crate::wire::{Response, Wire};
 
 /// A script that failed.
@@ -21,14 +22,16 @@ pub struct Failure {
     pub why: String,
 }
 
-/// Plays a script. Nothing else may use the gateway meanwhile, since sessions and records are
-/// counted.
+/// Plays a script, and returns what the gateway answered. Nothing else may use the gateway
+/// meanwhile, since sessions and records are counted.
 ///
 /// # Errors
 ///
 /// The first thing that was not as it should be.
-pub fn play(script: &Script, gateway: &mut Gateway) -> Result<(), Failure> {
+pub fn play(script: &Script, gateway: &mut Gateway) -> Result<Transcript, Failure> {
     let mut player = Player {
+        transcript: Transcript::new(gateway.address),
+        line: 0,
         log_start: gateway.log_length(),
         gateway,
         wires: BTreeMap::new(),
@@ -40,11 +43,13 @@ pub fn play(script: &Script, gateway: &mut Gateway) -> Result<(), Failure> {
     let port = player.gateway.address.port().to_string();
     player.variables.insert("port".to_owned(), port);
     for step in &script.steps {
+        player.line = step.line;
         player.perform(&step.command).map_err(|why| Failure {
             line: step.line,
             why,
         })?;
     }
+    player.line = 0;
     player.after(script).map_err(|why| Failure {
         line: 0,
         why: format!("after the script: {why}"),
@@ -53,6 +58,9 @@ pub fn play(script: &Script, gateway: &mut Gateway) -> Result<(), Failure> {
 
 struct Player<'a> {
     gateway: &'a mut Gateway,
+    transcript: Transcript,
+    /// Of the command that is performed.
+    line: usize,
     wires: BTreeMap<String, Wire>,
     variables: Variables,
     /// The variables of sessions that are open.
@@ -251,6 +259,7 @@ impl Player<'_> {
             r#"{{"jsonrpc":"2.0","id":"open","method":"initialize","params":{{"protocolVersion":"{version}","capabilities":{capabilities},"clientInfo":{{"name":"scripts","version":"0"}}}}}}"#
         );
         let response = self.ask("POST", "/mcp", None, &[Piece::Body(initialize)])?;
+        self.transcript.response(self.line, &response, true);
         let ids = response.values("mcp-session-id");
         let ([id], 200) = (ids.as_slice(), response.status) else {
             return Err(format!("no session: {}", response.show()));
@@ -259,6 +268,7 @@ impl Player<'_> {
         self.sessions.push(name.to_owned());
         let initialized = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.to_owned();
         let response = self.ask("POST", "/mcp", Some(name), &[Piece::Body(initialized)])?;
+        self.transcript.response(self.line, &response, true);
         match response.status {
             202 => Ok(()),
             _ => Err(format!("initialized was not accepted: {}", response.show())),
@@ -267,6 +277,7 @@ impl Player<'_> {
 
     fn end_session(&mut self, name: &str) -> Result<u16, String> {
         let response = self.ask("DELETE", "/mcp", Some(name), &[])?;
+        self.transcript.response(self.line, &response, true);
         self.count(&response);
         Ok(response.status)
     }
@@ -288,6 +299,8 @@ impl Player<'_> {
             } => {
                 wire.read_response(body != Body::None, body == Body::Events)?;
                 let response = wire.response.clone();
+                let whole = body == Body::Whole;
+                self.transcript.response(self.line, &response, whole);
                 self.count(&response);
                 let fields = &response.fields;
                 check(&variables, fields, &response.body, checks)
@@ -321,6 +334,7 @@ impl Player<'_> {
                     Expected::Comment => event.is_comment(),
                     _ => !event.is_priming(),
                 };
+                self.transcript.event(self.line, &event);
                 let data = event.data();
                 check(&variables, &event.fields, data.as_bytes(), checks)
                     .and_then(|()| match as_expected {
@@ -341,12 +355,11 @@ impl Player<'_> {
             Expected::Open => {
                 wire.send(&open, None)?;
                 wire.read_response(true, false)?;
-                match wire.response.values("content-type").as_slice() {
-                    ["application/json"] if matches!(wire.response.status, 200 | 503) => Ok(()),
-                    _ => Err(format!(
-                        "expected health; received {}",
-                        wire.response.show()
-                    )),
+                let response = wire.response.clone();
+                self.transcript.response(self.line, &response, true);
+                match response.values("content-type").as_slice() {
+                    ["application/json"] if matches!(response.status, 200 | 503) => Ok(()),
+                    _ => Err(format!("expected health; received {}", response.show())),
                 }
             }
         }
@@ -388,7 +401,7 @@ impl Player<'_> {
     }
 
     /// What must hold after every script, however hostile it was.
-    fn after(mut self, script: &Script) -> Result<(), String> {
+    fn after(mut self, script: &Script) -> Result<Transcript, String> {
         let began = Instant::now();
         let (status, health) = self.gateway.health()?;
         let expected = match script.leaves_degraded {
@@ -447,7 +460,11 @@ impl Player<'_> {
                 return Err(format!("this is in the log: {line}"));
             }
         }
-        Ok(())
+        // Records of requests on different connections may be written in another order.
+        records.sort();
+        self.transcript
+            .note(0, &format!("refusals on record: {records:?}"));
+        Ok(self.transcript)
     }
 }
 

@@ -1,5 +1,6 @@
-//! Plays all scripts: those with equal options one after the other against one gateway, or a few if
-//! there are many, and the gateways beside each other.
+//! Plays all scripts: those with equal options one after the other against one gateway of each
+//! binary, or a few if there are many, and the gateways beside each other. What the binaries answer
+//! to a script must be equal.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
@@ -8,11 +9,12 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::gateway::Gateway;
+use crate::gateway::{Binary, Gateway};
 use crate::play::play;
-use crate::script::{FrontEnd, Script, Setup};
+use crate::script::{Script, Setup};
+use crate::transcript::Transcript;
 
-/// Gateways that run beside each other: most of a script's time is spent waiting.
+/// Sets of gateways that run beside each other: most of a script's time is spent waiting.
 const BESIDE: usize = 6;
 
 /// Most scripts that one gateway is played.
@@ -21,10 +23,10 @@ const SHARE: usize = 20;
 /// What came of the scripts.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// How many passed.
+    /// How many passed, on every binary that they are for.
     pub passed: usize,
-    /// How many are for another front end.
-    pub left_out: usize,
+    /// How many of these were answered by several binaries, and equally.
+    pub compared: usize,
     /// How many gateways were started.
     pub gateways: usize,
     /// One text for each failure.
@@ -42,10 +44,10 @@ impl Report {
         }
         let _ = writeln!(
             text,
-            "{} scripts passed, {} failed, {} left out (another front end); {} gateways",
+            "{} scripts passed, {} of them answered equally by several binaries, {} failures; {} gateways",
             self.passed,
+            self.compared,
             self.failures.len(),
-            self.left_out,
             self.gateways
         );
         let (time, name) = &self.slowest;
@@ -57,39 +59,28 @@ impl Report {
 /// What the scripts are played against.
 #[derive(Clone, Debug)]
 pub struct Subject {
-    /// The gateway's binary.
-    pub gateway: PathBuf,
+    /// The gateway's binaries.
+    pub binaries: Vec<Binary>,
     /// The binary `scripted-child`.
     pub scripted_child: PathBuf,
-    /// What stands in front of the gateway.
-    pub front_end: FrontEnd,
-    /// How long anything that must happen in the gateway may take.
+    /// How long anything that must happen in a gateway may take.
     pub patience: Duration,
 }
 
 /// Plays the scripts.
 pub fn run(subject: &Subject, scripts: Vec<Script>) -> Report {
-    let mut report = Report::default();
     let mut groups: BTreeMap<Setup, Vec<Script>> = BTreeMap::new();
     for script in scripts {
-        if script
-            .front_end
-            .is_some_and(|only| only != subject.front_end)
-        {
-            report.left_out += 1;
-        } else {
-            groups.entry(script.setup.clone()).or_default().push(script);
-        }
+        groups.entry(script.setup.clone()).or_default().push(script);
     }
     let mut shares: Vec<(&Setup, &[Script])> = groups
         .iter()
         .flat_map(|(setup, scripts)| scripts.chunks(SHARE).map(move |share| (setup, share)))
         .collect();
-    report.gateways = shares.len();
     // The longest first, so that none is left for the end.
     shares.sort_by_key(|(_, scripts)| std::cmp::Reverse(scripts.len()));
     let queue = Mutex::new(VecDeque::from(shares));
-    let report = Mutex::new(report);
+    let report = Mutex::new(Report::default());
     thread::scope(|scope| {
         for _ in 0..BESIDE {
             scope.spawn(|| {
@@ -98,6 +89,8 @@ pub fn run(subject: &Subject, scripts: Vec<Script>) -> Report {
                     let group = run_group(subject, setup, scripts);
                     let mut report = locked(&report);
                     report.passed += group.passed;
+                    report.compared += group.compared;
+                    report.gateways += group.gateways;
                     report.failures.extend(group.failures);
                     report.slowest = std::mem::take(&mut report.slowest).max(group.slowest);
                 }
@@ -109,39 +102,119 @@ pub fn run(subject: &Subject, scripts: Vec<Script>) -> Report {
     report
 }
 
+/// Plays scripts against a gateway of each binary, and compares.
 fn run_group(subject: &Subject, setup: &Setup, scripts: &[Script]) -> Report {
-    let start = || Gateway::start(&subject.gateway, &subject.scripted_child, setup);
+    let played: Vec<Played> = thread::scope(|scope| {
+        let of_binaries: Vec<_> = subject
+            .binaries
+            .iter()
+            .map(|binary| scope.spawn(|| play_group(subject, binary, setup, scripts)))
+            .collect();
+        let joined = of_binaries.into_iter().map(thread::ScopedJoinHandle::join);
+        joined
+            .map(|played| played.expect("whatever goes wrong is in the result"))
+            .collect()
+    });
     let mut report = Report::default();
+    for group in &played {
+        report.gateways += group.gateways;
+        report.failures.extend(group.failures.iter().cloned());
+        report.slowest = std::mem::take(&mut report.slowest).max(group.slowest.clone());
+    }
+    for (index, script) in scripts.iter().enumerate() {
+        let is_for = |binary: &Binary| script.front_end.is_none_or(|only| only == binary.front_end);
+        let answers: Vec<(&Binary, Option<&Transcript>)> = subject
+            .binaries
+            .iter()
+            .zip(&played)
+            .filter(|(binary, _)| is_for(binary))
+            .map(|(binary, group)| (binary, group.transcripts.get(&index)))
+            .collect();
+        let all: Option<Vec<&Transcript>> = answers.iter().map(|(_, answer)| *answer).collect();
+        let Some([first, rest @ ..]) = all.as_deref() else {
+            // It failed, or is for none of the binaries.
+            continue;
+        };
+        let difference = rest
+            .iter()
+            .zip(&answers[1..])
+            .find_map(|(other, (binary, _))| {
+                let difference = first.difference(other)?;
+                let [one, another] = difference.answers;
+                let (name, other_name) = (&answers[0].0.name, &binary.name);
+                let why =
+                    format!("the answers differ\n    {name}: {one}\n    {other_name}: {another}");
+                Some(failure(script, difference.line, &why))
+            });
+        match difference {
+            Some(difference) => report.failures.push(difference),
+            None => {
+                report.passed += 1;
+                report.compared += usize::from(!rest.is_empty());
+            }
+        }
+    }
+    report
+}
+
+/// What came of scripts that were played against one binary.
+#[derive(Default)]
+struct Played {
+    /// What was answered to those that passed, by their place.
+    transcripts: BTreeMap<usize, Transcript>,
+    gateways: usize,
+    failures: Vec<String>,
+    slowest: (Duration, String),
+}
+
+fn play_group(subject: &Subject, binary: &Binary, setup: &Setup, scripts: &[Script]) -> Played {
+    let start = || Gateway::start(&binary.path, &subject.scripted_child, setup);
+    let failed = |script: &Script, line: usize, why: &str| {
+        failure(script, line, &format!("{}: {why}", binary.name))
+    };
+    let mut group = Played::default();
     let mut running = None;
-    for script in scripts {
-        let gateway = match running.take().map_or_else(start, Ok) {
-            Ok(gateway) => running.insert(gateway),
-            Err(why) => {
-                report.failures.push(failure(script, 0, &why));
-                continue;
+    let scripts = scripts.iter().enumerate();
+    let mut scripts = scripts
+        .filter(|(_, script)| script.front_end.is_none_or(|only| only == binary.front_end))
+        .peekable();
+    while let Some((index, script)) = scripts.next() {
+        let gateway = match running.take() {
+            Some(gateway) => running.insert(gateway),
+            None => {
+                group.gateways += 1;
+                match start() {
+                    Ok(gateway) => running.insert(gateway),
+                    Err(why) => {
+                        group.failures.push(failed(script, 0, &why));
+                        continue;
+                    }
+                }
             }
         };
         gateway.patience = subject.patience;
         let began = Instant::now();
         let played = play(script, gateway);
         let took = (began.elapsed(), shown(&script.path));
-        report.slowest = std::mem::take(&mut report.slowest).max(took);
+        group.slowest = std::mem::take(&mut group.slowest).max(took);
         match played {
-            Ok(()) => report.passed += 1,
+            Ok(transcript) => {
+                group.transcripts.insert(index, transcript);
+            }
             Err(why) => {
-                report.failures.push(failure(script, why.line, &why.why));
+                group.failures.push(failed(script, why.line, &why.why));
                 // What a failed script has left behind is no fault of the next.
                 running = None;
             }
         }
+        if scripts.peek().is_none()
+            && let Some(gateway) = running.take()
+            && let Err(why) = gateway.stop()
+        {
+            group.failures.push(failed(script, 0, &why));
+        }
     }
-    if let Some(gateway) = running
-        && let Err(why) = gateway.stop()
-        && let Some(script) = scripts.last()
-    {
-        report.failures.push(failure(script, 0, &why));
-    }
-    report
+    group
 }
 
 fn failure(script: &Script, line: usize, why: &str) -> String {

@@ -39,6 +39,12 @@ impl Response {
             .any(|value| value.eq_ignore_ascii_case("close"))
     }
 
+    /// The line that the head begins with.
+    pub fn status_line(&self) -> String {
+        let end = find(&self.head, b"\r\n").unwrap_or(self.head.len());
+        String::from_utf8_lossy(&self.head[..end]).into_owned()
+    }
+
     /// As a report shows it.
     pub fn show(&self) -> String {
         let text = [self.head.as_slice(), &self.body].concat();
@@ -414,7 +420,8 @@ fn is_timeout(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
-fn parse_head(head: Vec<u8>) -> Result<Response, String> {
+/// Reads a response's head, its last empty line included.
+pub(crate) fn parse_head(head: Vec<u8>) -> Result<Response, String> {
     let malformed = || format!("a malformed head: {}", show(&head));
     let text = str::from_utf8(&head).map_err(|_| malformed())?;
     let mut lines = text.trim_end_matches("\r\n").split("\r\n");

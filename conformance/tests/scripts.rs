@@ -1,27 +1,25 @@
-//! All byte scripts against the gateway that `MCP_GATEWAY_BIN` names, or else the one on tokio.
+//! All byte scripts against both binaries, or those that `MCP_GATEWAY_BIN` names.
 //!
-//! `MCP_GATEWAY_FRONT_END` says what stands in front of it: `hyper`, unless told, or `h1`.
 //! `SCRIPTS=http/chunk` plays only those whose path holds this text.
 
+use std::fs::{self, Permissions};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
 use conformance::gateway;
-use conformance::script::{FrontEnd, parse, read_all};
+use conformance::script::{parse, read_all};
 use conformance::suite::{Subject, run};
 use conformance::wire::DEADLINE;
 
 /// The set as a whole must not shrink unnoticed.
-const LEAST: usize = 60;
+const LEAST: usize = 150;
 
 fn subject() -> Subject {
-    let front_end = std::env::var("MCP_GATEWAY_FRONT_END").ok();
-    let front_end = front_end.as_deref().unwrap_or("hyper");
     Subject {
-        gateway: gateway::locate().unwrap_or_else(|why| panic!("{why}")),
+        binaries: gateway::locate().unwrap_or_else(|why| panic!("{why}")),
         scripted_child: env!("CARGO_BIN_EXE_scripted-child").into(),
-        front_end: FrontEnd::named(front_end).expect("MCP_GATEWAY_FRONT_END is hyper or h1"),
         patience: DEADLINE,
     }
 }
@@ -34,19 +32,25 @@ fn every_script_passes() {
     if let Some(only) = &only {
         scripts.retain(|script| script.path.to_string_lossy().contains(only.as_str()));
     }
-    let report = run(&subject(), scripts);
+    let subject = subject();
+    let report = run(&subject, scripts);
     // Past the harness, which shows what a test prints only if it fails.
     let _ = write!(std::io::stderr(), "{}", report.text());
     let failed = report.failures.len();
     assert!(failed == 0, "{failed} scripts failed; they are told above");
-    assert!(report.passed >= LEAST || only.is_some() && report.passed > 0);
+    if only.is_some() {
+        assert!(report.passed > 0, "no script is of that name");
+    } else {
+        assert!(report.passed >= LEAST);
+        assert!(report.compared >= LEAST || subject.binaries.len() == 1);
+    }
 }
 
 /// Scripts that expect what does not come, and what must be told of each.
 const WRONG: &[(&str, &str)] = &[
     (
         "request a GET /health\nexpect a 404",
-        "x.script:3: wrong\n    expected 404; received HTTP/1.1 200",
+        ": expected 404; received HTTP/1.1 200",
     ),
     (
         "request a GET /health\nexpect a 200c",
@@ -136,6 +140,7 @@ fn what_does_not_come_is_missed() {
         parse(Path::new("x.script"), &text).unwrap_or_else(|why| panic!("{text}: {why}"))
     });
     let mut subject = subject();
+    subject.binaries.truncate(1);
     subject.patience = Duration::from_secs(1);
     for (script, (text, why)) in scripts.zip(WRONG) {
         let report = run(&subject, vec![script]);
@@ -144,5 +149,35 @@ fn what_does_not_come_is_missed() {
             told.contains(why),
             "{text}\nmust tell {why:?}, told {told:?}"
         );
+    }
+}
+
+/// One binary under two names, of which one calls its service otherwise: nothing that the script
+/// expects, and still no equal answer.
+#[test]
+fn answers_that_differ_are_told() {
+    let mut subject = subject();
+    subject.binaries.truncate(1);
+    let mut other = subject.binaries[0].clone();
+    let binary = other.path.display().to_string();
+    other.path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("other-gateway");
+    let program = format!("#!/bin/sh\nexec '{binary}' --service-name other \"$@\"\n");
+    fs::write(&other.path, program).expect("the directory is there");
+    fs::set_permissions(&other.path, Permissions::from_mode(0o755)).expect("it is ours");
+    other.name = "other".to_owned();
+    subject.binaries.push(other);
+
+    let text = "# health\nrequest a GET /health\nexpect a 200\n";
+    let script = parse(Path::new("x.script"), text).expect("it is a script");
+    let report = run(&subject, vec![script]);
+    assert_eq!((report.passed, report.failures.len()), (0, 1));
+    let told = &report.failures[0];
+    for part in [
+        "x.script:3: health\n    the answers differ\n",
+        "\"service\":\"demo\"",
+        "    other: HTTP/1.1 200 OK",
+        "\"service\":\"other\"",
+    ] {
+        assert!(told.contains(part), "must tell {part:?}, told {told}");
     }
 }
