@@ -1,7 +1,7 @@
 //! Guesses are counted for each address, and which address it is a proxy may say.
 
-use crate::http::Caller;
-use crate::run::{Gateway, Launch};
+use super::http::Caller;
+use super::run::{Gateway, Launch};
 
 const TOKEN: &str = "current-token-0123456789";
 

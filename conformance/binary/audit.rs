@@ -4,8 +4,9 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::http::{Caller, LIST};
-use crate::run::{Gateway, Launch};
+use super::http::{Caller, LIST};
+use super::run::{Gateway, Launch};
+use crate::BINARY;
 
 const TOKEN: &str = "current-token-0123456789";
 
@@ -34,7 +35,7 @@ fn end(mut gateway: Gateway) {
 }
 
 fn verify(files: &[&Path]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_mcp-gateway"))
+    Command::new(BINARY)
         .args(["audit", "verify"])
         .args(files)
         .output()
@@ -100,7 +101,7 @@ fn a_trail_goes_on_in_the_next_file_and_over_restarts() {
     visit(&gateway);
     fs::rename(&new, &old).expect("it can be renamed");
     gateway.signal("-HUP");
-    crate::processes::eventually("the file is opened anew", || new.exists());
+    super::processes::eventually("the file is opened anew", || new.exists());
     visit(&gateway);
     end(gateway);
     let gateway = keeping(&new);
@@ -182,7 +183,7 @@ fn a_gateway_that_is_killed_leaves_a_trail_that_goes_on() {
                     }
                 });
             }
-            crate::processes::eventually("records are written", || {
+            super::processes::eventually("records are written", || {
                 read(&path).matches("not-found").count() > 100
             });
             gateway.signal("-KILL");

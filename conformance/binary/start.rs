@@ -1,13 +1,14 @@
 //! The start: what the user is told, and what a child gets of the gateway's.
 
-use crate::http::{self, Caller};
-use crate::mock::{Mock, Reply};
-use crate::processes::{eventually, marked};
-use crate::run::{Ended, Gateway, Launch, shell_server, signal_process};
+use super::http::{self, Caller};
+use super::mock::{Mock, Reply};
+use super::processes::{eventually, marked};
+use super::run::{Ended, Gateway, Launch, shell_server, signal_process};
+use crate::BINARY;
 
 #[test]
 fn the_url_is_told_on_stdout_whatever_the_log_says() {
-    let mut gateway = std::process::Command::new(env!("CARGO_BIN_EXE_mcp-gateway"))
+    let mut gateway = std::process::Command::new(BINARY)
         .args(["--demo", "--port", "0", "--log-level", "error"])
         .stdout(std::process::Stdio::piped())
         .spawn()
@@ -27,7 +28,7 @@ fn the_url_is_told_on_stdout_whatever_the_log_says() {
 #[test]
 fn bad_usage_is_exit_2_even_where_nobody_can_be_told() {
     let full = std::fs::File::options().write(true).open("/dev/full");
-    let status = std::process::Command::new(env!("CARGO_BIN_EXE_mcp-gateway"))
+    let status = std::process::Command::new(BINARY)
         .stderr(full.expect("Linux has it"))
         .status()
         .expect("the binary starts");

@@ -5,9 +5,9 @@ use std::sync::mpsc;
 
 use serde_json::json;
 
-use crate::http::{Caller, INITIALIZE, receive};
-use crate::mock::{Asked, Mock, Reply};
-use crate::run::{Gateway, Launch};
+use super::http::{Caller, INITIALIZE, receive};
+use super::mock::{Asked, Mock, Reply};
+use super::run::{Gateway, Launch};
 
 const GOOD: &str = "svc_good-token-0123456789";
 

@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::http;
-use crate::run::{Gateway, shell_server};
+use super::http;
+use super::run::{Gateway, shell_server};
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":"c","method":"tools/call","params":{"name":"large"}}"#;
 
@@ -103,12 +103,8 @@ fn a_connection_that_will_be_closed_says_so() {
 fn requests_that_end_early_leave_nothing_behind() {
     let mark = format!("early-{}", std::process::id());
     let server = shell_server("", "while read -r line; do :; done");
-    let options = [
-        "--startup-probe",
-        "off",
-        "--log-level",
-        "gateway_tokio=info",
-    ];
+    let level = format!("{}=info", env!("CARGO_PKG_NAME").replace('-', "_"));
+    let options = ["--startup-probe", "off", "--log-level", &level];
     let gateway = Gateway::start(&mark, &options, &["sh", "-c", &server]);
     let session = http::initialize(gateway.address);
     let mut stream = connect(&gateway);
@@ -120,20 +116,11 @@ fn requests_that_end_early_leave_nothing_behind() {
         }
     };
     refused(1000);
-    let before = resident(&gateway);
+    let before = gateway.memory("VmRSS");
     refused(12_000);
-    let grown = resident(&gateway).saturating_sub(before);
+    let grown = gateway.memory("VmRSS").saturating_sub(before);
     // A hundred bytes of each would be more than a megabyte.
     assert!(grown < 512, "grown by {grown} KiB");
-}
-
-/// The gateway's memory in KiB.
-fn resident(gateway: &Gateway) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.id()));
-    let status = status.expect("the gateway runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
-    kibibytes.expect("its memory is told")
 }
 
 #[test]

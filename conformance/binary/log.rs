@@ -2,7 +2,8 @@
 
 use std::process::{Command, Stdio};
 
-use crate::http;
+use super::http;
+use crate::BINARY;
 
 /// The log goes to a pipe that nobody reads, which holds 64 KiB.
 #[test]
@@ -10,14 +11,14 @@ fn a_log_that_nobody_reads_stops_nothing() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = listener.local_addr().expect("it has an address");
     drop(listener);
-    let mut gateway = Command::new(env!("CARGO_BIN_EXE_mcp-gateway"))
+    let mut gateway = Command::new(BINARY)
         .args(["--demo", "--startup-probe", "off", "--port"])
         .arg(address.port().to_string())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary starts");
-    crate::processes::eventually("the gateway listens", || {
+    super::processes::eventually("the gateway listens", || {
         std::net::TcpStream::connect(address).is_ok()
     });
     // Each is refused, and each refusal is a line.

@@ -8,9 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use crate::http::{Caller, LIST};
-use crate::mock::{Asked, Mock, Reply};
-use crate::run::Launch;
+use super::http::{Caller, LIST};
+use super::mock::{Asked, Mock, Reply};
+use super::run::Launch;
 
 const AUDIENCE: &str = "https://gw.example.org/base/mcp";
 

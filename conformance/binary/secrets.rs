@@ -7,9 +7,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
-use crate::http::{Caller, INITIALIZE, INITIALIZED, LIST, Response, receive};
-use crate::mock::{Asked, Mock, Reply};
-use crate::run::{Gateway, Launch, shell_server};
+use super::http::{Caller, INITIALIZE, INITIALIZED, LIST, Response, receive};
+use super::mock::{Asked, Mock, Reply};
+use super::run::{Gateway, Launch, shell_server};
 
 /// Part of every token.
 const MARKER: &str = "mArKeR";

@@ -1,5 +1,8 @@
 //! The binary as a user starts it: what becomes of its children, whom it lets in, what it keeps of
 //! that, and how it stops.
+//!
+//! Each binary's package includes this directory into a test of its own, whose root says in `BINARY`
+//! where the binary is.
 
 mod http;
 mod mock;
@@ -9,6 +12,7 @@ mod run;
 mod audit;
 mod connections;
 mod forwarded;
+mod hostile;
 mod introspection;
 mod jwt;
 mod log;

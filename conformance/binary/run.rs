@@ -1,12 +1,13 @@
 //! Starts the binary.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::processes::{MARK, eventually};
+use super::processes::{MARK, eventually};
+use crate::BINARY;
 
 /// A gateway that is to be started, on a free port.
 pub(crate) struct Launch {
@@ -30,7 +31,7 @@ impl Launch {
         let mut shell = Command::new("sh");
         shell
             .args(["-c", &format!("{before}; exec \"$0\" \"$@\"")])
-            .arg(env!("CARGO_BIN_EXE_mcp-gateway"))
+            .arg(BINARY)
             .args(["--port", "0"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -189,6 +190,22 @@ impl Gateway {
     /// The number of its process.
     pub(crate) fn id(&self) -> u32 {
         self.process.0.id()
+    }
+
+    /// How much memory it has, in KiB: now (`VmRSS`), or at most since its start (`VmHWM`).
+    pub(crate) fn memory(&self, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id()));
+        let status = status.expect("the gateway runs");
+        let mut lines = status.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let kibibytes = value.and_then(|value| value.trim().strip_suffix(" kB")?.parse().ok());
+        kibibytes.expect("its memory is told")
+    }
+
+    /// How many descriptors it has.
+    pub(crate) fn descriptors(&self) -> usize {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.id()));
+        open.expect("the gateway runs").count()
     }
 
     pub(crate) fn signal(&self, signal: &str) {

@@ -1,8 +1,8 @@
 //! No child survives its session, nor its gateway, whatever it does.
 
-use crate::http::{self, INITIALIZE};
-use crate::processes::{eventually, marked, zombies};
-use crate::run::{Gateway, shell_server};
+use super::http::{self, INITIALIZE};
+use super::processes::{eventually, marked, zombies};
+use super::run::{Gateway, shell_server};
 
 /// Ignores SIGTERM and the end of its stdin, and has two children of its own, one of which leaves
 /// the process group.

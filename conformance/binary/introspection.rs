@@ -4,9 +4,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::http::Caller;
-use crate::mock::{Asked, Mock, Reply};
-use crate::run::Launch;
+use super::http::Caller;
+use super::mock::{Asked, Mock, Reply};
+use super::run::Launch;
 
 const TOKEN: &str = "opaque-token-0123456789/+~==";
 const AUDIENCE: &str = "https://gw.example.org/mcp";

@@ -1,8 +1,8 @@
 //! SIGTERM: what is in flight is finished, and then the process ends well.
 
-use crate::http;
-use crate::processes::{eventually, marked};
-use crate::run::{Gateway, shell_server};
+use super::http;
+use super::processes::{eventually, marked};
+use super::run::{Gateway, shell_server};
 
 /// A file that the server makes once it has read the call.
 struct Taken(std::path::PathBuf);

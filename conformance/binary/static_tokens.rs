@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use crate::http::{Caller, INITIALIZED, LIST, receive};
-use crate::run::{Gateway, Launch, shell_server};
+use super::http::{Caller, INITIALIZED, LIST, receive};
+use super::run::{Gateway, Launch, shell_server};
 
 const TOKEN: &str = "current-token-0123456789";
 const PREVIOUS: &str = "previous-token-0123456789";
@@ -75,7 +75,7 @@ fn receive_rest(mut stream: std::net::TcpStream) -> String {
 #[test]
 fn a_token_that_is_not_in_the_field_is_not_read() {
     let gateway = with_token();
-    let body = crate::http::INITIALIZE;
+    let body = super::http::INITIALIZE;
     let targets = ["access_token", "token", "api_key", "authorization"];
     for name in targets {
         let target = format!("/mcp?{name}={TOKEN}");
