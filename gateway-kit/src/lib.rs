@@ -12,6 +12,10 @@
 //! | [`fetch`] | the HTTP client, which asks no address that it may not |
 //! | [`signature`] | signatures of JWTs |
 //! | [`static_tokens`] | static tokens, and the file of them that is read again |
+//! | [`driver`] | the machines of `mcp-proto` driven, as far as that needs no runtime |
+//! | [`listen`] | listeners, and the options of their connections |
+//! | [`child`] | a child's command, its process group, and its stderr in the log |
+//! | [`binary`] | what a binary does besides serving |
 //! | [`demo`] | a small stdio MCP server to try the gateway with |
 //! | [`descriptors`] | what the gateway inherits and its children must not |
 //! | [`guard`] | the small process that leaves no child behind when the gateway is killed |
@@ -23,13 +27,21 @@
 
 #[cfg(unix)]
 pub mod audit;
+#[cfg(unix)]
+pub mod binary;
+#[cfg(unix)]
+pub mod child;
 pub mod cli;
 pub mod demo;
 #[cfg(unix)]
 pub mod descriptors;
+#[cfg(unix)]
+pub mod driver;
 pub mod fetch;
 #[cfg(unix)]
 pub mod guard;
+#[cfg(unix)]
+pub mod listen;
 pub mod logging;
 pub mod outside;
 pub mod page;

@@ -10,11 +10,12 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use gateway_kit::driver::{self, DrivenExchange, Driver};
 use http::{HeaderValue, Request, Response, header};
 use http_body::{Body, Frame as BodyFrame, SizeHint};
 use hyper::body::Incoming;
@@ -22,15 +23,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use mcp_proto::framing::COPY_LIMIT;
-use mcp_proto::{
-    AuditEvent, AuditRecord, Caller, Exchange, ExchangeOutput, GatewayMail, Refusal, RequestHead,
-    ResponseHead, UpstreamId, UpstreamMail,
-};
+use mcp_proto::{Refusal, RequestHead, ResponseHead};
 use tokio::net::TcpStream;
 use tokio::time::{Instant as TokioInstant, Sleep};
 
-use crate::driver::Driver;
-use crate::inbox::{ExchangeInbox, UpstreamInbox, lock};
 use crate::socket::{Progress, Socket};
 
 /// Most bytes that hyper gathers of a head, and of a response before it writes. Heads are judged
@@ -63,10 +59,16 @@ impl Connection {
         })
     }
 
-    /// Closes the connection at once, whatever it is about to write.
-    pub(crate) fn abort(&self) {
+    /// A waker is whole whatever happened to whoever held it.
+    fn waker(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.waker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl driver::Connection for Connection {
+    fn abort(&self) {
         self.aborted.store(true, Ordering::Release);
-        if let Some(waker) = lock(&self.waker).take() {
+        if let Some(waker) = self.waker().take() {
             waker.wake();
         }
     }
@@ -90,15 +92,15 @@ pub(crate) async fn serve(
     };
     let mut builder = http1::Builder::new();
     builder.max_buf_size(BUFFER_BYTES);
-    if driver.limits.head_fields > HYPERS_HEAD_FIELDS {
-        builder.max_headers(driver.limits.head_fields);
+    if driver.limits().head_fields > HYPERS_HEAD_FIELDS {
+        builder.max_headers(driver.limits().head_fields);
     }
     let mut http = builder.serve_connection(TokioIo::new(socket), service);
-    let mut sleep = Box::pin(tokio::time::sleep(driver.limits.head_time));
+    let mut sleep = Box::pin(tokio::time::sleep(driver.limits().head_time));
     let mut closing = std::pin::pin!(closing);
     let mut closed = false;
     let end = poll_fn(|context| {
-        *lock(&connection.waker) = Some(context.waker().clone());
+        *connection.waker() = Some(context.waker().clone());
         if connection.aborted.load(Ordering::Acquire) {
             return Poll::Ready(End::Aborted);
         }
@@ -111,7 +113,7 @@ pub(crate) async fn serve(
         }
         loop {
             let progress = &connection.progress;
-            match progress.due(driver.limits.head_time, driver.limits.keep_alive_time) {
+            match progress.due(driver.limits().head_time, driver.limits().keep_alive_time) {
                 Some(due) if due <= TokioInstant::now() && progress.is_in_head() => {
                     return Poll::Ready(End::SlowHead);
                 }
@@ -140,19 +142,11 @@ pub(crate) async fn serve(
 
 /// hyper closes without a word; a client that is merely slow deserves one.
 fn refuse_slow_head(stream: &TcpStream, peer: IpAddr, driver: &Driver) {
-    let refusal = Refusal::HeadTimeout;
-    driver.audit(AuditRecord {
-        caller: Some(Caller {
-            address: peer,
-            identity: None,
-        }),
-        ..AuditRecord::new(AuditEvent::Refused(refusal))
-    });
-    let body = refusal.to_json_rpc(None);
+    let (head, body) = driver.refuse(Refusal::HeadTimeout, peer);
     let head = format!(
         "HTTP/1.1 {}\r\ncontent-type: application/json\r\nconnection: close\r\n\
          content-length: {}\r\n\r\n",
-        refusal.status(),
+        head.status,
         body.len()
     );
     // Nothing was written before: what does not fit into the socket's buffer never will.
@@ -176,8 +170,6 @@ async fn respond(
     connection: Arc<Connection>,
 ) -> io::Result<Response<ResponseBody>> {
     let (parts, body) = request.into_parts();
-    let now = driver.now();
-    let mut exchange = Exchange::new(driver.next_exchange(), &driver.limits, now);
     let target = parts
         .uri
         .path_and_query()
@@ -192,22 +184,18 @@ async fn respond(
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_bytes())),
     );
-    let mut inbox = None;
-    driver.admit(&mut exchange, peer, &head, || {
-        let made = ExchangeInbox::new(Arc::clone(&connection));
-        Arc::clone(inbox.insert(made))
-    });
     let mut request = Running {
-        exchange,
-        driver,
-        inbox,
+        exchange: DrivenExchange::admit(
+            &driver,
+            peer,
+            &head,
+            Arc::<Connection>::clone(&connection),
+        ),
         connection,
-        upstream: None,
         head: None,
         chunks: VecDeque::new(),
         ended: false,
         sleep: None,
-        reserved: 0,
         body_withheld: parts.headers.contains_key(header::EXPECT),
         body_asked: false,
         body_ended: false,
@@ -263,19 +251,12 @@ async fn linger(stream: TcpStream) {
 
 /// An exchange that is being driven.
 struct Running {
-    exchange: Exchange,
-    driver: Arc<Driver>,
-    /// Made when there is somebody to write to it.
-    inbox: Option<Arc<ExchangeInbox>>,
+    exchange: DrivenExchange,
     connection: Arc<Connection>,
-    /// Where the exchange's mail goes, once it has written any.
-    upstream: Option<Arc<UpstreamInbox>>,
     head: Option<ResponseHead>,
     chunks: VecDeque<Bytes>,
     ended: bool,
     sleep: Option<Pin<Box<Sleep>>>,
-    /// Bytes of the request's body that stand in the budget.
-    reserved: usize,
     /// Whether the client waits to be told to send the request's body.
     body_withheld: bool,
     /// Whether hyper was given a turn to bring what it has of a body that nobody wants.
@@ -294,7 +275,7 @@ impl Running {
         loop {
             self.perform();
             if self.head.is_some() {
-                self.release_body();
+                self.exchange.release_body();
                 self.body_ended = self.body_ended || discard(body, context);
                 // hyper brings what it has of a body once it was asked, but then also tells a
                 // client that waits with its body to go on.
@@ -326,30 +307,20 @@ impl Running {
         &mut self,
         frame: Option<Result<BodyFrame<Bytes>, hyper::Error>>,
     ) -> io::Result<()> {
-        let now = self.driver.now();
         match frame {
             None => {
                 self.body_ended = true;
-                self.exchange.handle_body_end(now);
+                self.exchange.handle_body_end();
             }
             Some(Err(error)) if is_malformed(&error) => {
-                self.exchange
-                    .handle_body_refused(Refusal::MalformedBody, now);
+                self.exchange.handle_body_refused(Refusal::MalformedBody);
             }
-            Some(Err(error)) => {
-                self.exchange.handle_disconnect(now);
-                self.perform();
-                return Err(io::Error::other(error));
-            }
+            // The exchange ends when it is dropped.
+            Some(Err(error)) => return Err(io::Error::other(error)),
             // Trailers are read and mean nothing.
             Some(Ok(frame)) => {
                 if let Ok(chunk) = frame.into_data() {
-                    if self.driver.reserve_body(chunk.len()) {
-                        self.reserved += chunk.len();
-                        self.exchange.handle_body(chunk, now);
-                    } else {
-                        self.exchange.handle_no_room(now);
-                    }
+                    self.exchange.handle_body(chunk);
                 }
             }
         }
@@ -358,20 +329,12 @@ impl Running {
 
     /// Takes mail and time. Whether anything happened; if not, `context` is woken when it does.
     fn poll_events(&mut self, context: &mut Context<'_>) -> bool {
-        let now = self.driver.now();
-        if let Some(inbox) = &self.inbox
-            && inbox.deliver(&mut self.exchange, now, Some(context))
-        {
+        if self.exchange.poll_events(context) {
             return true;
         }
-        let Some(due) = self.exchange.poll_timeout() else {
+        let Some(due) = self.exchange.due().map(TokioInstant::from_std) else {
             return false;
         };
-        if due <= now.monotonic {
-            self.exchange.handle_timeout(now);
-            return true;
-        }
-        let due = self.driver.to_tokio(due);
         let sleep = self
             .sleep
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
@@ -386,84 +349,19 @@ impl Running {
     }
 
     fn perform(&mut self) {
-        while let Some(output) = self.exchange.poll_output() {
-            match output {
-                ExchangeOutput::ToGateway(mail) => {
-                    let inbox = self.inbox();
-                    self.driver.ask(self.exchange.id(), &inbox, mail);
-                }
-                ExchangeOutput::ToUpstream { upstream, mail } => self.post(upstream, mail),
-                ExchangeOutput::Head(head) => self.head = Some(head),
-                ExchangeOutput::Chunk(frame) => self.chunks.extend(frame.into_slices()),
-                ExchangeOutput::End => self.ended = true,
-                ExchangeOutput::Audit(record) => self.driver.audit(record),
+        while let Some(response) = self.exchange.poll_response() {
+            match response {
+                driver::Response::Head(head) => self.head = Some(head),
+                driver::Response::Chunk(frame) => self.chunks.extend(frame.into_slices()),
+                driver::Response::End => self.ended = true,
             }
         }
-    }
-
-    fn inbox(&mut self) -> Arc<ExchangeInbox> {
-        let connection = &self.connection;
-        let inbox = self
-            .inbox
-            .get_or_insert_with(|| ExchangeInbox::new(Arc::clone(connection)));
-        Arc::clone(inbox)
-    }
-
-    fn post(&mut self, upstream: UpstreamId, mail: UpstreamMail) {
-        if let Some(to) = &self.upstream {
-            return to.push(mail, None);
-        }
-        self.upstream = self.driver.upstream(upstream);
-        let from = (self.exchange.id(), self.inbox());
-        match &self.upstream {
-            Some(to) => to.push(mail, Some(from)),
-            None => from.1.upstream_lost(),
-        }
-    }
-
-    /// Ends the exchange: its client has gone.
-    fn disconnect(&mut self) {
-        let inbox = self.inbox();
-        if self.exchange.awaits_gateway() {
-            let mut posts = Vec::new();
-            let driver = Arc::clone(&self.driver);
-            let audited = &driver;
-            driver.withdraw(&mut self.exchange, &inbox, |output| {
-                let mut to_gateway: Option<GatewayMail> = None;
-                match output {
-                    ExchangeOutput::ToGateway(mail) => to_gateway = Some(mail),
-                    ExchangeOutput::ToUpstream { upstream, mail } => posts.push((upstream, mail)),
-                    ExchangeOutput::Audit(record) => audited.audit(record),
-                    ExchangeOutput::Head(_) | ExchangeOutput::Chunk(_) | ExchangeOutput::End => {}
-                }
-                to_gateway
-            });
-            for (upstream, mail) in posts {
-                self.post(upstream, mail);
-            }
-        } else {
-            let now = self.driver.now();
-            inbox.deliver(&mut self.exchange, now, None);
-            self.exchange.handle_disconnect(now);
-            self.perform();
-        }
-    }
-
-    fn release_body(&mut self) {
-        self.driver.release_body(std::mem::take(&mut self.reserved));
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.release_body();
         self.connection.progress.answered();
-        if !self.exchange.is_done() {
-            self.disconnect();
-        }
-        if let Some(upstream) = &self.upstream {
-            upstream.gone(self.exchange.id());
-        }
     }
 }
 
@@ -516,8 +414,7 @@ impl Body for ResponseBody {
         loop {
             if let Some(chunk) = gather(&mut request.chunks) {
                 // hyper takes it into a buffer that is bounded.
-                let now = request.driver.now();
-                request.exchange.handle_written(chunk.len(), now);
+                request.exchange.handle_written(chunk.len());
                 request.perform();
                 return Poll::Ready(Some(Ok(BodyFrame::data(chunk))));
             }

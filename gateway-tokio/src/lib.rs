@@ -1,7 +1,7 @@
 //! The gateway on tokio and hyper.
 //!
-//! The machines of [`mcp_proto`] decide; this crate owns the sockets, pipes, timers and child
-//! processes, and carries bytes and mail between them.
+//! The machines of [`mcp_proto`] decide, and [`gateway_kit::driver`] carries mail between them; this
+//! crate owns the sockets, pipes, timers and child processes.
 //!
 //! ```no_run
 //! use gateway_kit::settings::{ChildCommand, Settings};
@@ -18,11 +18,8 @@
 
 mod child;
 mod connection;
-mod driver;
-mod inbox;
 mod listen;
 mod process;
 mod socket;
-mod sweep;
 
 pub use listen::Server;

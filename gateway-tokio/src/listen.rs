@@ -4,30 +4,19 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use gateway_kit::audit::AuditLog;
-use gateway_kit::fetch::Client;
-use gateway_kit::guard::GuardHandle;
-use gateway_kit::outside::Outside;
-use gateway_kit::settings::{Settings, StartupCheck};
-use gateway_kit::static_tokens::Watch;
+use gateway_kit::driver::{Callbacks, Driver, Prepared};
+use gateway_kit::listen;
+use gateway_kit::settings::Settings;
 use mcp_proto::auth::{Token, Verdict};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
-use crate::connection;
-use crate::driver::{Driver, Equipment};
-
-/// How long data may stay unacknowledged: with a comment at least every 25 seconds on each event
-/// stream, a peer that has gone is found within a minute.
-const USER_TIMEOUT_MS: u32 = 30_000;
-
-/// How the gateway names itself to other servers.
-const USER_AGENT: &str = concat!("mcp-gateway/", env!("CARGO_PKG_VERSION"));
+use crate::{child, connection};
 
 /// The pause after an accept that failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -36,14 +25,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Server {
     listeners: Vec<TcpListener>,
     addresses: Vec<SocketAddr>,
-    url: String,
-    driver: Arc<Driver>,
-    /// Closes once no child is left.
+    prepared: Prepared,
+    /// Somebody has to call [`Driver::attend`].
+    attended: Arc<Notify>,
+    /// Told once no child is left.
     children_ended: mpsc::Receiver<()>,
-    audit: AuditLog,
-    audit_changed: Arc<Notify>,
-    /// Reads the static tokens again.
-    watch: Option<Watch>,
 }
 
 impl Server {
@@ -54,84 +40,44 @@ impl Server {
     ///
     /// If an address cannot be bound, the audit sink cannot be opened, the guard or a thread cannot
     /// be started, or the system has no entropy; and if a verifier does not work, unless the
-    /// settings say [`StartupCheck::Warn`].
-    pub async fn bind(mut settings: Settings) -> io::Result<Self> {
+    /// settings say [`StartupCheck::Warn`](gateway_kit::StartupCheck).
+    pub async fn bind(settings: Settings) -> io::Result<Self> {
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
-        for &address in &settings.listen {
-            let listener = TcpListener::bind(address).await.map_err(|error| {
-                io::Error::new(
-                    error.kind(),
-                    format!("cannot listen on {address}: {error}; see --host and --port"),
-                )
-            })?;
-            addresses.push(listener.local_addr()?);
-            listeners.push(listener);
+        for (listener, address) in listen::bind(&settings)? {
+            listeners.push(TcpListener::from_std(listener)?);
+            addresses.push(address);
         }
-        let url = settings.listening(&addresses);
-        for warning in &settings.warnings {
-            warn!("{warning}");
-        }
-        let mut entropy = [0; 40];
-        getrandom::fill(&mut entropy).map_err(io::Error::other)?;
-        let (seed, instance) = entropy.split_at(32);
-        let seed: [u8; 32] = seed.try_into().map_err(io::Error::other)?;
-        let instance: String = instance.iter().map(|byte| format!("{byte:02x}")).collect();
-        let guard = match settings.guard {
-            true => Some(GuardHandle::spawn(&instance)?),
-            false => None,
+        let attended = Arc::new(Notify::new());
+        let (started, failures) = oneshot::channel();
+        let (ended, children_ended) = mpsc::channel(1);
+        // Not all threads that call back are the runtime's.
+        let (to_drive, to_verify) = (Handle::current(), Handle::current());
+        let callbacks = Callbacks {
+            drive: Box::new(move |upstream| drop(to_drive.spawn(child::drive(upstream)))),
+            verify: Box::new(move |verification| drop(to_verify.spawn(verification))),
+            attend: {
+                let attended = Arc::clone(&attended);
+                Arc::new(move || attended.notify_one())
+            },
+            // Whoever starts the server may have gone.
+            started: Box::new(move |failures| drop(started.send(failures))),
+            children_ended: Box::new(move || {
+                let _ = ended.try_send(());
+            }),
         };
-        let audited = Arc::new(AtomicBool::new(true));
-        let audit_changed = Arc::new(Notify::new());
-        let audit = {
-            let (audited, changed) = (Arc::clone(&audited), Arc::clone(&audit_changed));
-            AuditLog::open(&settings.audit, &instance[..8], move |works| {
-                audited.store(works, Ordering::Release);
-                changed.notify_one();
-            })?
-        };
-        let outside = match settings.policy.auth.asks_others() {
-            true => Some(Outside::start(Client::new(USER_AGENT, &settings.roots))?),
-            false => None,
-        };
-        let equipment = Equipment {
-            command: settings.child,
-            guard,
-            instance,
-            audit: audit.writer(),
-            audited,
-            outside,
-        };
-        let (driver, started, children_ended) = Driver::new(settings.policy, equipment, seed);
         let mut server = Self {
             listeners,
+            prepared: Prepared::new(settings, &addresses, callbacks)?,
             addresses,
-            url,
-            driver,
+            attended,
             children_ended,
-            audit,
-            audit_changed,
-            watch: None,
         };
-        let failures = started.await.map_err(io::Error::other)?;
-        for failure in &failures {
-            warn!("{failure}");
-        }
-        if let Some(failure) = failures.into_iter().next()
-            && settings.startup_check == StartupCheck::Stop
-        {
-            server.end_children().await;
-            return Err(io::Error::other(format!(
-                "{failure} (--startup-check warn starts anyway)"
-            )));
-        }
-        if let Some(file) = settings.token_file {
-            let driver = Arc::downgrade(&server.driver);
-            server.watch = Some(file.watch(move |tokens| {
-                if let Some(driver) = driver.upgrade() {
-                    driver.with_gateway(|gateway, now| gateway.handle_static_tokens(&tokens, now));
-                }
-            })?);
+        let failures = failures.await.map_err(io::Error::other)?;
+        if let Err(error) = server.prepared.judge(failures) {
+            server.prepared.driver().drain();
+            server.children_ended.recv().await;
+            return Err(error);
         }
         Ok(server)
     }
@@ -144,26 +90,18 @@ impl Server {
     where
         F: Future<Output = Verdict> + Send + 'static,
     {
-        self.driver
-            .verify_with(Box::new(move |token| Box::pin(verify(token))));
+        self.prepared.driver().verify_with(verify);
         self
     }
 
     /// What opens the audit file anew, for whoever rotates it.
     pub fn audit_reopener(&self) -> impl Fn() + Send + 'static {
-        let writer = self.audit.writer();
-        move || writer.reopen()
-    }
-
-    /// Ends what a start that fails has begun.
-    async fn end_children(&mut self) {
-        self.driver.drain_all();
-        while self.children_ended.recv().await.is_some() {}
+        self.prepared.audit_reopener()
     }
 
     /// The URL that clients use.
     pub fn url(&self) -> &str {
-        &self.url
+        self.prepared.url()
     }
 
     /// The addresses that are bound, in the order of the settings; a port that was 0 is told.
@@ -177,41 +115,33 @@ impl Server {
         let Self {
             listeners,
             addresses,
-            url,
-            driver,
+            mut prepared,
+            attended,
             mut children_ended,
-            mut audit,
-            audit_changed,
-            watch,
         } = self;
-        if let Err(error) = audit.begin() {
-            error!(%error, "audit records cannot be written");
-            driver.audit_failed();
-        }
-        info!(%url, ?addresses, "listening");
-        // Dropped with this future, if an embedder drops it, they end with it.
-        let mut timer = JoinSet::new();
-        timer.spawn(time(Arc::clone(&driver)));
-        timer.spawn(watch_audit(Arc::clone(&driver), audit_changed));
-        let permits = Arc::new(Semaphore::new(driver.limits.connections));
+        prepared.begin(&addresses);
+        let driver = prepared.driver();
+        // Dropped with this future, if an embedder drops it, it ends with it.
+        let mut attendant = JoinSet::new();
+        attendant.spawn(attend(Arc::clone(driver), attended));
+        let permits = Arc::new(Semaphore::new(driver.limits().connections));
         let (close, closing) = watch::channel(false);
         let mut acceptors = JoinSet::new();
         for listener in listeners {
-            let (driver, permits) = (Arc::clone(&driver), Arc::clone(&permits));
+            let (driver, permits) = (Arc::clone(driver), Arc::clone(&permits));
             acceptors.spawn(accept(listener, driver, permits, closing.clone()));
         }
         drop(closing);
 
         stop.await;
         info!("stopping");
-        let drain_time = driver.limits.drain_time;
+        let drain_time = driver.limits().drain_time;
         let deadline = tokio::time::Instant::now() + drain_time;
         // A listener is closed once its acceptor has ended.
         acceptors.shutdown().await;
-        driver.drain_all();
+        driver.drain();
         let finished = async {
-            // `None`: every child's task has dropped its end.
-            while children_ended.recv().await.is_some() {}
+            children_ended.recv().await;
             // Answers have been handed over; connections close as soon as they have left.
             let _ = close.send(true);
             close.closed().await;
@@ -220,8 +150,7 @@ impl Server {
             warn!("some connections or children were not finished in time");
         }
         // What happened until now is on record.
-        drop(audit);
-        drop(watch);
+        drop(prepared);
         info!("stopped");
     }
 }
@@ -239,7 +168,7 @@ async fn accept(
         match listener.accept().await {
             Ok((stream, peer)) => {
                 debug!(%peer, "connected");
-                configure(&stream);
+                listen::configure(&stream);
                 let (driver, mut closing) = (Arc::clone(&driver), closing.clone());
                 tokio::spawn(async move {
                     let closing = async move {
@@ -257,38 +186,16 @@ async fn accept(
     }
 }
 
-/// Head and body of a short answer leave in one write, which no delay may hold back; and a peer
-/// that has gone is found.
-fn configure(stream: &TcpStream) {
-    if let Err(error) = stream.set_nodelay(true) {
-        warn!(%error, "TCP_NODELAY could not be set");
-    }
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(stream, USER_TIMEOUT_MS) {
-        warn!(%error, "TCP_USER_TIMEOUT could not be set");
-    }
-}
-
-/// Tells the gateway whether audit records can be kept. The sink may say so while the gateway's
-/// lock is held, so that it is told from here.
-async fn watch_audit(driver: Arc<Driver>, changed: Arc<Notify>) {
+/// Wakes the gateway when something is due, or has changed.
+async fn attend(driver: Arc<Driver>, attended: Arc<Notify>) {
     loop {
-        changed.notified().await;
-        driver.relay_audit_state();
-    }
-}
-
-/// Wakes the gateway when something is due.
-async fn time(driver: Arc<Driver>) {
-    loop {
-        match driver.gateway_timeout() {
+        match driver.attend() {
+            // Early or late does no harm.
             Some(due) => {
-                tokio::select! {
-                    () = tokio::time::sleep_until(driver.to_tokio(due)) => driver.handle_timeout(),
-                    () = driver.timer_changed.notified() => {}
-                }
+                let changed = attended.notified();
+                let _ = tokio::time::timeout_at(due.into(), changed).await;
             }
-            None => driver.timer_changed.notified().await,
+            None => attended.notified().await,
         }
     }
 }

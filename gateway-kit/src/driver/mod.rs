@@ -1,53 +1,71 @@
-//! What connections and children share: the [`Gateway`] under its one lock, and where mail goes.
+//! What connections and children share, whatever the runtime: the [`Gateway`] under its one lock,
+//! and where mail goes.
+//!
+//! An adapter is left with its drive loops. It starts with [`Prepared`], makes a [`DrivenExchange`]
+//! for each request, and drives each [`DrivenUpstream`] that it is handed. What the driver wants of
+//! its runtime are the few [`Callbacks`].
+
+mod clock;
+mod exchange;
+mod inbox;
+mod prepared;
+mod sweep;
+mod upstream;
+mod verification;
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock, Weak};
-use std::time::{Instant as StdInstant, SystemTime, UNIX_EPOCH};
+use std::time::Instant as StdInstant;
 
-use gateway_kit::audit::AuditWriter;
-use gateway_kit::guard::GuardHandle;
-use gateway_kit::outside::Outside;
-use gateway_kit::settings::ChildCommand;
-use mcp_proto::auth::{
-    FetchFailure, SignatureFailure, StartupFailure, Token, Verdict, VerificationId,
-};
+use bytes::Bytes;
+use mcp_proto::auth::{FetchFailure, SignatureFailure, StartupFailure, Token, Verdict};
 use mcp_proto::{
-    AuditEvent, AuditRecord, Exchange, ExchangeId, Gateway, GatewayMail, GatewayOutput, Instant,
-    Limits, Now, Policy, RequestHead, Upstream, UpstreamId,
+    AuditEvent, AuditRecord, Caller, Exchange, ExchangeId, Gateway, GatewayMail, GatewayOutput,
+    Instant, Limits, Now, Policy, Refusal, RequestHead, ResponseHead, Upstream, UpstreamId,
 };
-use tokio::runtime::Handle;
-use tokio::sync::{Notify, mpsc, oneshot};
 use tracing::warn;
 
-use crate::child;
-use crate::inbox::{ExchangeInbox, UpstreamInbox, lock};
-use crate::sweep::Sweep;
+use self::clock::Clock;
+pub use self::exchange::{DrivenExchange, Response};
+pub use self::inbox::Connection;
+use self::inbox::{ExchangeInbox, UpstreamInbox, lock};
+pub use self::prepared::Prepared;
+use self::sweep::Sweep;
+pub use self::upstream::{ChildOutput, DrivenUpstream};
+pub use self::verification::Verification;
+use self::verification::Verifier;
+use crate::audit::AuditWriter;
+use crate::guard::GuardHandle;
+use crate::outside::Outside;
+use crate::settings::ChildCommand;
 
-/// The process's two clocks, as the machines want them.
-struct Clock {
-    origin: StdInstant,
+/// What a [`Driver`] wants of its runtime. Whichever thread brings the news calls these, often with
+/// the gateway's lock held: they must not wait, and must not call the driver.
+pub struct Callbacks {
+    /// Starts a task that drives this until it is drained.
+    pub drive: Box<dyn Fn(DrivenUpstream) + Send + Sync>,
+    /// Starts a task that awaits this.
+    pub verify: Box<dyn Fn(Verification) + Send + Sync>,
+    /// Wakes the task that calls [`Driver::attend`]. If it is not waiting, it must not wait next.
+    pub attend: Arc<dyn Fn() + Send + Sync>,
+    /// Every verifier was tried; these do not work. [`Prepared::judge`] takes them.
+    pub started: Box<dyn FnOnce(Vec<StartupFailure>) + Send>,
+    /// Draining has begun, and no child is left.
+    pub children_ended: Box<dyn Fn() + Send + Sync>,
 }
 
-impl Clock {
-    fn now(&self) -> Now {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH);
-        Now {
-            monotonic: Instant::from_nanos(
-                u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX),
-            ),
-            unix_ms: unix.map_or(0, |time| {
-                u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-            }),
-        }
-    }
+/// A child that has not quite ended; when the last of these is dropped, all have.
+#[derive(Clone)]
+struct Alive(#[expect(dead_code, reason = "held for its end")] Arc<Children>);
 
-    fn to_tokio(&self, instant: Instant) -> tokio::time::Instant {
-        let origin = tokio::time::Instant::from_std(self.origin);
-        origin + std::time::Duration::from_nanos(instant.as_nanos())
+struct Children(Box<dyn Fn() + Send + Sync>);
+
+impl Drop for Children {
+    fn drop(&mut self) {
+        (self.0)();
     }
 }
 
@@ -58,65 +76,51 @@ struct Core {
     /// When the timer's task will look.
     timer: Option<Instant>,
     /// Who waits for the verifiers to be tried.
-    starting: Option<oneshot::Sender<Vec<StartupFailure>>>,
+    starting: Option<Box<dyn FnOnce(Vec<StartupFailure>) + Send>>,
 }
 
-/// An embedder's own verifier of tokens.
-pub(crate) type Verifier =
-    Box<dyn Fn(Token) -> Pin<Box<dyn Future<Output = Verdict> + Send>> + Send + Sync>;
-
 /// What a driver works with.
-pub(crate) struct Equipment {
-    pub(crate) command: ChildCommand,
-    pub(crate) guard: Option<GuardHandle>,
+struct Equipment {
+    command: ChildCommand,
+    guard: Option<GuardHandle>,
     /// Marks this process's children in their environment.
-    pub(crate) instance: String,
-    pub(crate) audit: AuditWriter,
+    instance: String,
+    audit: AuditWriter,
     /// Whether audit records can be kept, as the sink last said.
-    pub(crate) audited: Arc<AtomicBool>,
+    audited: Arc<AtomicBool>,
     /// Whoever fetches and checks signatures, where that may be wanted.
-    pub(crate) outside: Option<Outside>,
+    outside: Option<Outside>,
 }
 
 /// What connections and children share.
-pub(crate) struct Driver {
+pub struct Driver {
     me: Weak<Self>,
     clock: Clock,
     core: Mutex<Core>,
     upstreams: RwLock<HashMap<UpstreamId, Arc<UpstreamInbox>>>,
     next_exchange: AtomicU64,
     body_bytes: AtomicUsize,
-    pub(crate) timer_changed: Notify,
-    pub(crate) sweep: Arc<Sweep>,
-    pub(crate) limits: Limits,
-    pub(crate) equipment: Equipment,
+    sweep: Arc<Sweep>,
+    limits: Limits,
+    equipment: Equipment,
     /// What the gateway was last told of the audit sink.
     audit_told: AtomicBool,
-    /// The gateway's outputs are performed by whichever thread brings an answer, and not all of them
-    /// are the runtime's.
-    runtime: Handle,
+    drive: Box<dyn Fn(DrivenUpstream) + Send + Sync>,
+    verify: Box<dyn Fn(Verification) + Send + Sync>,
+    attend: Arc<dyn Fn() + Send + Sync>,
     verifier: OnceLock<Verifier>,
-    /// Held by every child's task; the other end closes when all have ended.
-    children: Mutex<Option<mpsc::Sender<()>>>,
+    /// Held by every child's task; taken when draining begins.
+    children: Mutex<Option<Alive>>,
 }
 
 impl Driver {
-    /// A driver, the receiver that is told once every verifier was tried, and the one that closes
-    /// once draining has ended and no child is left.
-    pub(crate) fn new(
+    fn new(
         policy: Policy,
         equipment: Equipment,
+        callbacks: Callbacks,
         seed: [u8; 32],
-    ) -> (
-        Arc<Self>,
-        oneshot::Receiver<Vec<StartupFailure>>,
-        mpsc::Receiver<()>,
-    ) {
-        let clock = Clock {
-            origin: StdInstant::now(),
-        };
-        let (children, ended) = mpsc::channel(1);
-        let (starting, started) = oneshot::channel();
+    ) -> Arc<Self> {
+        let clock = Clock::new();
         let limits = policy.limits.clone();
         let gateway = Gateway::new(policy, seed, clock.now());
         let driver = Arc::new_cyclic(|me| Self {
@@ -125,39 +129,61 @@ impl Driver {
                 gateway,
                 waiting: HashMap::new(),
                 timer: None,
-                starting: Some(starting),
+                starting: Some(callbacks.started),
             }),
             clock,
             upstreams: RwLock::default(),
             next_exchange: AtomicU64::new(1),
             body_bytes: AtomicUsize::new(0),
-            timer_changed: Notify::new(),
             sweep: Arc::default(),
             limits,
             equipment,
             audit_told: AtomicBool::new(true),
-            runtime: Handle::current(),
+            drive: callbacks.drive,
+            verify: callbacks.verify,
+            attend: callbacks.attend,
             verifier: OnceLock::new(),
-            children: Mutex::new(Some(children)),
+            children: Mutex::new(Some(Alive(Arc::new(Children(callbacks.children_ended))))),
         });
         driver.with_gateway(|_, _| {});
-        (driver, started, ended)
+        driver
     }
 
-    pub(crate) fn now(&self) -> Now {
+    /// The bounds that are in force.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// How to start a child.
+    pub fn command(&self) -> &ChildCommand {
+        &self.equipment.command
+    }
+
+    pub(crate) fn guard(&self) -> Option<&GuardHandle> {
+        self.equipment.guard.as_ref()
+    }
+
+    /// What a child has in its environment as its mark.
+    pub(crate) fn marker(&self, upstream: UpstreamId) -> String {
+        format!("{}-{}", self.equipment.instance, upstream.get())
+    }
+
+    /// The time, for the machines.
+    pub fn now(&self) -> Now {
         self.clock.now()
     }
 
-    pub(crate) fn to_tokio(&self, instant: Instant) -> tokio::time::Instant {
-        self.clock.to_tokio(instant)
+    /// A machine's deadline, for a timer.
+    pub fn to_std(&self, instant: Instant) -> StdInstant {
+        self.clock.to_std(instant)
     }
 
-    pub(crate) fn next_exchange(&self) -> ExchangeId {
+    fn next_exchange(&self) -> ExchangeId {
         ExchangeId(self.next_exchange.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Has the gateway judge a head, and the exchange hear of it: at once, or by its inbox.
-    pub(crate) fn admit(
+    fn admit(
         &self,
         exchange: &mut Exchange,
         peer: IpAddr,
@@ -166,20 +192,26 @@ impl Driver {
     ) {
         let (mut core, now) = self.lock_core();
         core.gateway.handle_request(exchange.id(), peer, head, now);
-        self.drain(&mut core, Some(exchange), now);
+        self.perform(&mut core, Some(exchange), now);
         if exchange.awaits_gateway() {
             core.waiting.insert(exchange.id(), inbox());
         }
     }
 
-    /// Has an embedder's own verifier asked from now on.
-    pub(crate) fn verify_with(&self, verifier: Verifier) {
-        // Whoever binds the server sets it once.
-        let _ = self.verifier.set(verifier);
+    /// Has `verify` asked about tokens, where the policy has
+    /// [`Verifier::Custom`](mcp_proto::auth::Verifier::Custom). A future that panics, or that takes
+    /// longer than [`Limits::verifier_time`], cannot say. The first call counts.
+    pub fn verify_with<F>(&self, verify: impl Fn(Token) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = Verdict> + Send + 'static,
+    {
+        let _ = self
+            .verifier
+            .set(Box::new(move |token| Box::pin(verify(token))));
     }
 
     /// Keeps a record.
-    pub(crate) fn audit(&self, record: AuditRecord) {
+    pub fn audit(&self, record: AuditRecord) {
         if record.event == (AuditEvent::Probed { passed: false }) {
             warn!("start-up probe failed: the wrapped server did not answer initialize");
         }
@@ -187,30 +219,44 @@ impl Driver {
     }
 
     /// Takes note that audit records cannot be kept.
-    pub(crate) fn audit_failed(&self) {
+    fn audit_failed(&self) {
         self.equipment.audited.store(false, Ordering::Release);
         self.relay_audit_state();
     }
 
     /// Tells the gateway if the audit sink is not as it was.
-    pub(crate) fn relay_audit_state(&self) {
+    fn relay_audit_state(&self) {
         let works = self.equipment.audited.load(Ordering::Acquire);
         if self.audit_told.swap(works, Ordering::AcqRel) != works {
             self.with_gateway(|gateway, now| gateway.handle_audit_sink(works, now));
         }
     }
 
+    /// Does what is due for the gateway, and tells it whether audit records can be kept: the sink
+    /// may say so while the gateway's lock is held. Returns when to call this if
+    /// [`Callbacks::attend`] is not called before.
+    pub fn attend(&self) -> Option<StdInstant> {
+        self.relay_audit_state();
+        let due = |timer: Option<Instant>| timer.map(|timer| self.to_std(timer));
+        let timer = lock_core(&self.core).timer;
+        if due(timer).is_none_or(|due| due > StdInstant::now()) {
+            return due(timer);
+        }
+        self.with_gateway(Gateway::handle_timeout);
+        due(lock_core(&self.core).timer)
+    }
+
     /// Hands an exchange's mail to the gateway; the answer comes to its inbox.
-    pub(crate) fn ask(&self, exchange: ExchangeId, inbox: &Arc<ExchangeInbox>, mail: GatewayMail) {
+    fn ask(&self, exchange: ExchangeId, inbox: &Arc<ExchangeInbox>, mail: GatewayMail) {
         let (mut core, now) = self.lock_core();
         core.waiting.insert(exchange, Arc::clone(inbox));
         core.gateway.handle_mail(mail, now);
-        self.drain(&mut core, None, now);
+        self.perform(&mut core, None, now);
     }
 
     /// Ends an exchange that waits for the gateway's word: under its lock, so that no word comes
     /// between the exchange's last look and its end.
-    pub(crate) fn withdraw(
+    fn withdraw(
         &self,
         exchange: &mut Exchange,
         inbox: &ExchangeInbox,
@@ -225,30 +271,35 @@ impl Driver {
                 core.gateway.handle_mail(mail, now);
             }
         }
-        self.drain(&mut core, None, now);
+        self.perform(&mut core, None, now);
     }
 
     /// Hands an upstream's mail to the gateway.
-    pub(crate) fn tell_gateway(&self, mail: GatewayMail) {
+    fn tell_gateway(&self, mail: GatewayMail) {
         self.with_gateway(|gateway, now| gateway.handle_mail(mail, now));
     }
 
-    pub(crate) fn handle_timeout(&self) {
-        self.with_gateway(Gateway::handle_timeout);
+    /// Keeps a record that what `peer` sent was no request, and returns what it is answered with.
+    pub fn refuse(&self, refusal: Refusal, peer: IpAddr) -> (ResponseHead, Bytes) {
+        self.audit(AuditRecord {
+            caller: Some(Caller {
+                address: peer,
+                identity: None,
+            }),
+            ..AuditRecord::new(AuditEvent::Refused(refusal))
+        });
+        refusal.to_response()
     }
 
-    /// Begins to stop.
-    pub(crate) fn drain_all(&self) {
+    /// Begins to stop; [`Callbacks::children_ended`] is called once no child is left.
+    pub fn drain(&self) {
         self.with_gateway(Gateway::handle_drain);
-        // Children's tasks hold their own ends.
-        *lock(&self.children) = None;
+        // Children's tasks hold their own.
+        let alive = lock(&self.children).take();
+        drop(alive);
     }
 
-    pub(crate) fn gateway_timeout(&self) -> Option<Instant> {
-        lock_core(&self.core).timer
-    }
-
-    pub(crate) fn upstream(&self, upstream: UpstreamId) -> Option<Arc<UpstreamInbox>> {
+    fn upstream(&self, upstream: UpstreamId) -> Option<Arc<UpstreamInbox>> {
         let upstreams = self
             .upstreams
             .read()
@@ -257,7 +308,7 @@ impl Driver {
     }
 
     /// Forgets an upstream that is drained.
-    pub(crate) fn forget(&self, upstream: UpstreamId) {
+    fn forget(&self, upstream: UpstreamId) {
         let mut upstreams = self
             .upstreams
             .write()
@@ -266,13 +317,13 @@ impl Driver {
     }
 
     /// Ends an upstream whose task panicked.
-    pub(crate) fn lose(&self, upstream: UpstreamId) {
+    fn lose(&self, upstream: UpstreamId) {
         self.forget(upstream);
         self.with_gateway(|gateway, now| gateway.handle_upstream_lost(upstream, now));
     }
 
     /// Sets bytes of request bodies aside; false if the budget does not have them.
-    pub(crate) fn reserve_body(&self, bytes: usize) -> bool {
+    fn reserve_body(&self, bytes: usize) -> bool {
         let before = self.body_bytes.fetch_add(bytes, Ordering::Relaxed);
         let fits = before + bytes <= self.limits.body_budget_bytes;
         if !fits {
@@ -281,7 +332,7 @@ impl Driver {
         fits
     }
 
-    pub(crate) fn release_body(&self, bytes: usize) {
+    fn release_body(&self, bytes: usize) {
         self.body_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
@@ -292,14 +343,14 @@ impl Driver {
         (core, self.now())
     }
 
-    pub(crate) fn with_gateway(&self, act: impl FnOnce(&mut Gateway, Now)) {
+    fn with_gateway(&self, act: impl FnOnce(&mut Gateway, Now)) {
         let (mut core, now) = self.lock_core();
         act(&mut core.gateway, now);
-        self.drain(&mut core, None, now);
+        self.perform(&mut core, None, now);
     }
 
     /// Does what the gateway wants done, with its lock held. Mail for `current` goes straight in.
-    fn drain(&self, core: &mut Core, mut current: Option<&mut Exchange>, now: Now) {
+    fn perform(&self, core: &mut Core, mut current: Option<&mut Exchange>, now: Now) {
         while let Some(output) = core.gateway.poll_output() {
             match output {
                 GatewayOutput::ToExchange { exchange, mail } => match &mut current {
@@ -326,8 +377,7 @@ impl Driver {
                     if let (Some(driver), Some(alive)) =
                         (self.me.upgrade(), lock(&self.children).clone())
                     {
-                        self.runtime
-                            .spawn(child::drive(upstream, inbox, driver, alive));
+                        (self.drive)(DrivenUpstream::new(upstream, inbox, driver, alive));
                     }
                 }
                 GatewayOutput::Fetch(request) => {
@@ -362,10 +412,10 @@ impl Driver {
                 GatewayOutput::VerifyToken {
                     verification,
                     token,
-                } => self.verify(verification, token),
+                } => (self.verify)(Verification::new(self.me.clone(), verification, token)),
                 GatewayOutput::Started(failures) => {
                     if let Some(starting) = core.starting.take() {
-                        let _ = starting.send(failures);
+                        starting(failures);
                     }
                 }
                 GatewayOutput::Warn(line) => warn!("{line}"),
@@ -374,29 +424,9 @@ impl Driver {
         }
         let timer = core.gateway.poll_timeout();
         if timer.is_some_and(|timer| core.timer.is_none_or(|set| timer < set)) {
-            self.timer_changed.notify_one();
+            (self.attend)();
         }
         core.timer = timer;
-    }
-
-    /// Has the embedder's verifier asked, in a task of its own: one that panics cannot say.
-    fn verify(&self, verification: VerificationId, token: Token) {
-        let driver = self.me.clone();
-        let asked = self.runtime.spawn(async move {
-            let verdict = {
-                let driver = driver.upgrade()?;
-                driver.verifier.get().map(|verifier| verifier(token))
-            };
-            Some(verdict?.await)
-        });
-        let driver = self.me.clone();
-        self.runtime.spawn(async move {
-            let verdict = asked.await.ok().flatten();
-            let verdict = verdict.unwrap_or(Verdict::Unavailable);
-            with_live(&driver, |gateway, now| {
-                gateway.handle_verdict(verification, verdict, now);
-            });
-        });
     }
 }
 
@@ -414,16 +444,12 @@ fn lock_core(core: &Mutex<Core>) -> MutexGuard<'_, Core> {
 
 #[cfg(test)]
 mod tests {
-    use gateway_kit::AuditSink;
-    use gateway_kit::audit::AuditLog;
-
     use super::*;
+    use crate::AuditSink;
+    use crate::audit::AuditLog;
 
     #[test]
     fn time_does_not_go_backwards_for_who_waits_for_the_gateway() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build();
-        let runtime = runtime.expect("it needs nothing");
-        let _entered = runtime.enter();
         let command = ChildCommand::new("true");
         let policy = Policy {
             startup_probe: false,
@@ -439,7 +465,14 @@ mod tests {
             audited: Arc::new(AtomicBool::new(true)),
             outside: None,
         };
-        let (driver, _started, _ended) = Driver::new(policy, equipment, [0; 32]);
+        let callbacks = Callbacks {
+            drive: Box::new(drop),
+            verify: Box::new(drop),
+            attend: Arc::new(|| {}),
+            started: Box::new(drop),
+            children_ended: Box::new(|| {}),
+        };
+        let driver = Driver::new(policy, equipment, callbacks, [0; 32]);
         std::thread::scope(|scope| {
             let (core, _) = driver.lock_core();
             let waits = scope.spawn(|| driver.lock_core().1);

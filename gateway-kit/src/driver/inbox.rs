@@ -6,12 +6,17 @@ use std::task::{Context, Waker};
 
 use mcp_proto::{Exchange, ExchangeId, ExchangeMail, Now, UpstreamMail};
 
-use crate::connection::Connection;
+/// A connection, as an upstream closes it whose reader has stopped.
+pub trait Connection: Send + Sync {
+    /// Closes the connection at once, whatever it is about to write. It must not wait, and must not
+    /// call the driver.
+    fn abort(&self);
+}
 
 /// Mail for one exchange, and whoever waits for it.
-pub(crate) struct ExchangeInbox {
+pub(super) struct ExchangeInbox {
     state: Mutex<ExchangeInboxState>,
-    connection: Arc<Connection>,
+    connection: Arc<dyn Connection>,
 }
 
 #[derive(Default)]
@@ -22,7 +27,7 @@ struct ExchangeInboxState {
 }
 
 impl ExchangeInbox {
-    pub(crate) fn new(connection: Arc<Connection>) -> Arc<Self> {
+    pub(super) fn new(connection: Arc<dyn Connection>) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::default(),
             connection,
@@ -30,17 +35,17 @@ impl ExchangeInbox {
     }
 
     /// Adds mail. Whoever waits is not woken yet: a burst is then one wake-up.
-    pub(crate) fn push(&self, mail: ExchangeMail) {
+    pub(super) fn push(&self, mail: ExchangeMail) {
         lock(&self.state).mail.push_back(mail);
     }
 
-    pub(crate) fn upstream_lost(&self) {
+    pub(super) fn upstream_lost(&self) {
         lock(&self.state).upstream_lost = true;
         self.wake();
     }
 
     /// Wakes whoever waits, with the lock free for them to take.
-    pub(crate) fn wake(&self) {
+    pub(super) fn wake(&self) {
         let waker = lock(&self.state).waker.take();
         if let Some(waker) = waker {
             waker.wake();
@@ -48,7 +53,7 @@ impl ExchangeInbox {
     }
 
     /// Hands what has come to the exchange. With nothing there, `context` is woken later.
-    pub(crate) fn deliver(
+    pub(super) fn deliver(
         &self,
         exchange: &mut Exchange,
         now: Now,
@@ -77,14 +82,14 @@ impl ExchangeInbox {
     }
 
     /// Closes the connection at once.
-    pub(crate) fn disconnect(&self) {
+    pub(super) fn disconnect(&self) {
         self.connection.abort();
     }
 }
 
 /// Mail for one upstream, and its task.
 #[derive(Default)]
-pub(crate) struct UpstreamInbox {
+pub(super) struct UpstreamInbox {
     state: Mutex<UpstreamInboxState>,
 }
 
@@ -97,7 +102,7 @@ struct UpstreamInboxState {
 }
 
 /// What comes for an upstream.
-pub(crate) enum Post {
+pub(super) enum Post {
     /// A piece of mail; an exchange's first carries the way back.
     Mail {
         mail: UpstreamMail,
@@ -108,7 +113,7 @@ pub(crate) enum Post {
 }
 
 impl UpstreamInbox {
-    pub(crate) fn push(&self, mail: UpstreamMail, from: Option<(ExchangeId, Arc<ExchangeInbox>)>) {
+    pub(super) fn push(&self, mail: UpstreamMail, from: Option<(ExchangeId, Arc<ExchangeInbox>)>) {
         let mut state = lock(&self.state);
         if state.lost {
             if let Some((_, inbox)) = from {
@@ -126,7 +131,7 @@ impl UpstreamInbox {
 
     /// Tells those that their upstream is lost who have written and were not heard, and all who
     /// write later.
-    pub(crate) fn lose(&self) {
+    pub(super) fn lose(&self) {
         let mail = {
             let mut state = lock(&self.state);
             state.lost = true;
@@ -144,7 +149,7 @@ impl UpstreamInbox {
     }
 
     /// Whether anything has come. With nothing there, `context` is woken later.
-    pub(crate) fn poll_any(&self, context: &mut Context<'_>) -> bool {
+    pub(super) fn poll_any(&self, context: &mut Context<'_>) -> bool {
         let mut state = lock(&self.state);
         if state.mail.is_empty() {
             state.waker = Some(context.waker().clone());
@@ -154,18 +159,18 @@ impl UpstreamInbox {
 
     /// Has the way to an exchange forgotten that wrote: one that gave its grant back, or whose
     /// client has gone, gets no last mail. There is no hurry, so that nobody is woken.
-    pub(crate) fn gone(&self, exchange: ExchangeId) {
+    pub(super) fn gone(&self, exchange: ExchangeId) {
         lock(&self.state).mail.push_back(Post::Gone(exchange));
     }
 
     /// Takes all that has come.
-    pub(crate) fn take(&self) -> VecDeque<Post> {
+    pub(super) fn take(&self) -> VecDeque<Post> {
         std::mem::take(&mut lock(&self.state).mail)
     }
 }
 
 /// An inbox is whole whatever happened to whoever held it: there is no step in between.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)

@@ -1,0 +1,142 @@
+//! From settings to a driver that has begun to work.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use mcp_proto::auth::StartupFailure;
+use tracing::{error, info, warn};
+
+use super::{Callbacks, Driver, Equipment};
+use crate::audit::AuditLog;
+use crate::fetch::Client;
+use crate::guard::GuardHandle;
+use crate::outside::Outside;
+use crate::settings::{Settings, StartupCheck};
+use crate::static_tokens::{TokenFile, Watch};
+
+/// How the gateway names itself to other servers.
+const USER_AGENT: &str = concat!("mcp-gateway/", env!("CARGO_PKG_VERSION"));
+
+/// A gateway that has begun to work, and serves nobody yet. Dropping it ends the audit trail.
+pub struct Prepared {
+    driver: Arc<Driver>,
+    url: String,
+    audit: AuditLog,
+    startup_check: StartupCheck,
+    token_file: Option<TokenFile>,
+    /// Reads the static tokens again.
+    watch: Option<Watch>,
+}
+
+impl Prepared {
+    /// Starts what `settings` name, for listeners that are bound to `addresses`: the guard, the audit
+    /// trail, the threads that fetch, the start-up probe if it is on. Every verifier is being tried
+    /// until [`Callbacks::started`] is called.
+    ///
+    /// # Errors
+    ///
+    /// If the audit sink cannot be opened, the guard or a thread cannot be started, or the system has
+    /// no entropy.
+    pub fn new(
+        mut settings: Settings,
+        addresses: &[SocketAddr],
+        callbacks: Callbacks,
+    ) -> io::Result<Self> {
+        let url = settings.listening(addresses);
+        for warning in &settings.warnings {
+            warn!("{warning}");
+        }
+        let mut entropy = [0; 40];
+        getrandom::fill(&mut entropy).map_err(io::Error::other)?;
+        let (seed, instance) = entropy.split_at(32);
+        let seed: [u8; 32] = seed.try_into().map_err(io::Error::other)?;
+        let instance: String = instance.iter().map(|byte| format!("{byte:02x}")).collect();
+        let guard = match settings.guard {
+            true => Some(GuardHandle::spawn(&instance)?),
+            false => None,
+        };
+        let audited = Arc::new(AtomicBool::new(true));
+        let audit = {
+            let (audited, attend) = (Arc::clone(&audited), Arc::clone(&callbacks.attend));
+            AuditLog::open(&settings.audit, &instance[..8], move |works| {
+                audited.store(works, Ordering::Release);
+                attend();
+            })?
+        };
+        let outside = match settings.policy.auth.asks_others() {
+            true => Some(Outside::start(Client::new(USER_AGENT, &settings.roots))?),
+            false => None,
+        };
+        let equipment = Equipment {
+            command: settings.child,
+            guard,
+            instance,
+            audit: audit.writer(),
+            audited,
+            outside,
+        };
+        Ok(Self {
+            driver: Driver::new(settings.policy, equipment, callbacks, seed),
+            url,
+            audit,
+            startup_check: settings.startup_check,
+            token_file: settings.token_file,
+            watch: None,
+        })
+    }
+
+    /// The driver.
+    pub fn driver(&self) -> &Arc<Driver> {
+        &self.driver
+    }
+
+    /// The URL that clients use.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What opens the audit file anew, for whoever rotates it.
+    pub fn audit_reopener(&self) -> impl Fn() + Send + 'static {
+        let writer = self.audit.writer();
+        move || writer.reopen()
+    }
+
+    /// Says in the log what does not work, and watches the file of static tokens from now on.
+    ///
+    /// # Errors
+    ///
+    /// If anything does not work, unless the settings say [`StartupCheck::Warn`]; then the driver is
+    /// to be drained. If a thread cannot be started.
+    pub fn judge(&mut self, failures: Vec<StartupFailure>) -> io::Result<()> {
+        for failure in &failures {
+            warn!("{failure}");
+        }
+        if let Some(failure) = failures.into_iter().next()
+            && self.startup_check == StartupCheck::Stop
+        {
+            return Err(io::Error::other(format!(
+                "{failure} (--startup-check warn starts anyway)"
+            )));
+        }
+        if let Some(file) = self.token_file.take() {
+            let driver = Arc::downgrade(&self.driver);
+            self.watch = Some(file.watch(move |tokens| {
+                if let Some(driver) = driver.upgrade() {
+                    driver.with_gateway(|gateway, now| gateway.handle_static_tokens(&tokens, now));
+                }
+            })?);
+        }
+        Ok(())
+    }
+
+    /// Begins to serve: audit records are written from now on.
+    pub fn begin(&mut self, addresses: &[SocketAddr]) {
+        if let Err(error) = self.audit.begin() {
+            error!(%error, "audit records cannot be written");
+            self.driver.audit_failed();
+        }
+        info!(url = %self.url, ?addresses, "listening");
+    }
+}
