@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,22 +16,26 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gateway_kit::driver::{self, DrivenExchange, Driver};
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, Version, header};
 use http_body::{Body, Frame as BodyFrame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use mcp_proto::framing::COPY_LIMIT;
-use mcp_proto::{Refusal, RequestHead, ResponseHead};
+use mcp_proto::h1::{Violation, last_response};
+use mcp_proto::{RequestHead, ResponseHead};
 use tokio::net::TcpStream;
 use tokio::time::{Instant as TokioInstant, Sleep};
 
 use crate::socket::{Progress, Socket};
 
-/// Most bytes that hyper gathers of a head, and of a response before it writes. Heads are judged
-/// by [`mcp_proto::Limits::head_bytes`]; this only bounds what hyper reads before there is one.
+/// Most bytes that hyper gathers of a response before it writes, and of a head, unless heads may be
+/// larger.
 const BUFFER_BYTES: usize = 64 * 1024;
+
+/// What a head may have beside its target and its fields.
+const AROUND_HEAD: usize = 1024;
 
 /// Most fields of a head that hyper takes by itself; to be told a number costs it an allocation for
 /// each request.
@@ -82,7 +86,8 @@ pub(crate) async fn serve(
     closing: impl Future<Output = ()>,
 ) {
     let connection = Connection::new();
-    let socket = Socket::new(stream, Arc::clone(&connection.progress));
+    let limits = driver.limits();
+    let socket = Socket::new(stream, Arc::clone(&connection.progress), limits.into());
     let service = {
         let (driver, connection) = (Arc::clone(&driver), Arc::clone(&connection));
         service_fn(move |request| {
@@ -91,12 +96,12 @@ pub(crate) async fn serve(
         })
     };
     let mut builder = http1::Builder::new();
-    builder.max_buf_size(BUFFER_BYTES);
-    if driver.limits().head_fields > HYPERS_HEAD_FIELDS {
-        builder.max_headers(driver.limits().head_fields);
+    builder.max_buf_size(BUFFER_BYTES.max(limits.target_bytes + limits.head_bytes + AROUND_HEAD));
+    if limits.head_fields > HYPERS_HEAD_FIELDS {
+        builder.max_headers(limits.head_fields);
     }
     let mut http = builder.serve_connection(TokioIo::new(socket), service);
-    let mut sleep = Box::pin(tokio::time::sleep(driver.limits().head_time));
+    let mut sleep = Box::pin(tokio::time::sleep(limits.head_time));
     let mut closing = std::pin::pin!(closing);
     let mut closed = false;
     let end = poll_fn(|context| {
@@ -111,11 +116,14 @@ pub(crate) async fn serve(
         if Pin::new(&mut http).poll(context).is_ready() {
             return Poll::Ready(End::Closed);
         }
+        let progress = &connection.progress;
+        if let Some(violation) = progress.violation() {
+            return Poll::Ready(End::Refused(violation));
+        }
         loop {
-            let progress = &connection.progress;
-            match progress.due(driver.limits().head_time, driver.limits().keep_alive_time) {
+            match progress.due(limits.head_time, limits.keep_alive_time) {
                 Some(due) if due <= TokioInstant::now() && progress.is_in_head() => {
-                    return Poll::Ready(End::SlowHead);
+                    return Poll::Ready(End::Refused(Violation::HeadTimeout));
                 }
                 Some(due) if due <= TokioInstant::now() => return Poll::Ready(End::Closed),
                 // An alarm that comes early does no harm, so that a later one need not be set.
@@ -133,32 +141,30 @@ pub(crate) async fn serve(
         return;
     }
     let stream = http.into_parts().io.into_inner().into_stream();
-    if let End::SlowHead = end {
-        refuse_slow_head(&stream, peer, &driver);
+    if let End::Refused(violation) = end {
+        refuse(&stream, peer, &driver, violation);
     }
     let _ = rustix::net::shutdown(&stream, rustix::net::Shutdown::Write);
     let _ = tokio::time::timeout(LINGER_TIME, linger(stream)).await;
 }
 
-/// hyper closes without a word; a client that is merely slow deserves one.
-fn refuse_slow_head(stream: &TcpStream, peer: IpAddr, driver: &Driver) {
-    let (head, body) = driver.refuse(Refusal::HeadTimeout, peer);
-    let head = format!(
-        "HTTP/1.1 {}\r\ncontent-type: application/json\r\nconnection: close\r\n\
-         content-length: {}\r\n\r\n",
-        head.status,
-        body.len()
-    );
-    // Nothing was written before: what does not fit into the socket's buffer never will.
-    let _ = stream.try_write(&[head.as_bytes(), &body].concat());
+/// Answers what is no request, of which hyper knows nothing.
+fn refuse(stream: &TcpStream, peer: IpAddr, driver: &Driver, violation: Violation) {
+    let (head, body) = driver.refuse(violation.into(), peer);
+    let fields = |field: &mut dyn FnMut(_, _)| head.for_each_field(field);
+    let response = last_response(head.status, fields, body, driver.now());
+    let mut slices = [IoSlice::new(&[]); 4];
+    let filled = response.fill(&mut slices);
+    // All before it was written: what does not fit into the socket's buffer never will.
+    let _ = stream.try_write_vectored(&slices[..filled]);
 }
 
 /// Why a connection ends.
 enum End {
     /// By either side, between requests or after one that asked for it.
     Closed,
-    /// A head did not arrive in time.
-    SlowHead,
+    /// This came in place of a request.
+    Refused(Violation),
     /// A reader has stopped reading.
     Aborted,
 }
@@ -196,13 +202,17 @@ async fn respond(
         chunks: VecDeque::new(),
         ended: false,
         sleep: None,
-        body_withheld: parts.headers.contains_key(header::EXPECT),
+        body_withheld: parts
+            .headers
+            .get(header::EXPECT)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")),
         body_asked: false,
         body_ended: false,
     };
     let mut body = body;
     let head = poll_fn(|context| request.poll_head(&mut body, context)).await?;
-    let closes = !request.body_ended;
+    let ends_with_connection = parts.version == Version::HTTP_10 && head.length.is_none();
+    let closes = !request.body_ended || ends_with_connection;
     let mut response = Response::new(ResponseBody {
         length: head.length,
         request,
@@ -211,8 +221,12 @@ async fn respond(
     head.for_each_field(|name, value| {
         response.headers_mut().insert(name, value);
     });
+    if ends_with_connection {
+        // Else hyper says that the connection goes on, which it cannot.
+        *response.version_mut() = Version::HTTP_10;
+    }
     if closes {
-        // hyper closes, since the rest of the body may still come, but would not say so.
+        // hyper closes, since the rest of the request's body may still come, but would not say so.
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(header::CONNECTION, close);
     }
@@ -312,11 +326,11 @@ impl Running {
                 self.body_ended = true;
                 self.exchange.handle_body_end();
             }
-            Some(Err(error)) if is_malformed(&error) => {
-                self.exchange.handle_body_refused(Refusal::MalformedBody);
-            }
-            // The exchange ends when it is dropped.
-            Some(Err(error)) => return Err(io::Error::other(error)),
+            Some(Err(error)) => match violation(&error) {
+                Some(violation) => self.exchange.handle_body_refused(violation.into()),
+                // The exchange ends when it is dropped.
+                None => return Err(io::Error::other(error)),
+            },
             // Trailers are read and mean nothing.
             Some(Ok(frame)) => {
                 if let Ok(chunk) = frame.into_data() {
@@ -365,15 +379,10 @@ impl Drop for Running {
     }
 }
 
-/// Whether a body was cut short by what it holds, and not by a client that went.
-fn is_malformed(error: &hyper::Error) -> bool {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
-    cause.is_some_and(|cause: &io::Error| {
-        matches!(
-            cause.kind(),
-            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData
-        )
-    })
+/// What was wrong with a body, unless the client has gone.
+fn violation(error: &hyper::Error) -> Option<Violation> {
+    let cause: &io::Error = std::error::Error::source(error)?.downcast_ref()?;
+    cause.get_ref()?.downcast_ref().copied()
 }
 
 /// Takes the next chunk, together with those behind it while they are small: of each that it is

@@ -1,15 +1,20 @@
-//! A TCP socket as hyper reads and writes it, which notes when a head begins to arrive.
+//! A TCP socket as hyper reads and writes it: hyper sees nothing that is no request.
+//!
+//! A [`Validator`] reads along. hyper gets heads that are complete and were judged; what is refused in
+//! place of one the connection's task answers, once hyper has finished with the requests before it.
+//! In a body hyper meets an error at that point, which says what was wrong.
 //!
 //! hyper has one time-out for the wait between requests and for a head that arrives slowly. Here
 //! they are two, and a slow head is answered.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use mcp_proto::h1::{Limits, Place, Validator, Violation};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -35,6 +40,8 @@ pub(crate) struct Progress {
     /// A [`Phase`]: 0 is busy; else nanoseconds since `origin`, times four, plus one within a head
     /// or two while a response is being written.
     phase: AtomicU64,
+    /// What came in place of a head.
+    violation: OnceLock<Violation>,
 }
 
 impl Progress {
@@ -42,6 +49,7 @@ impl Progress {
         let progress = Self {
             origin: Instant::now(),
             phase: AtomicU64::new(0),
+            violation: OnceLock::new(),
         };
         progress.set(Phase::Idle(progress.nanoseconds()));
         progress
@@ -69,6 +77,14 @@ impl Progress {
     /// Whether a head has begun to arrive and is not complete.
     pub(crate) fn is_in_head(&self) -> bool {
         matches!(self.get(), Phase::Head(_))
+    }
+
+    /// What came in place of a head, once all requests before it are answered.
+    pub(crate) fn violation(&self) -> Option<Violation> {
+        match self.get() {
+            Phase::Idle(_) | Phase::Head(_) => self.violation.get().copied(),
+            Phase::Busy | Phase::Flushing(_) => None,
+        }
     }
 
     fn arrived(&self) {
@@ -118,19 +134,77 @@ impl Progress {
     }
 }
 
-/// A TCP socket that tells of its [`Progress`].
+/// Most bytes behind a violation that are read and thrown away.
+const MOST_DISCARDED: usize = 64 * 1024;
+
+/// A TCP socket that is read along with, and tells of its [`Progress`].
 pub(crate) struct Socket {
     stream: TcpStream,
     progress: Arc<Progress>,
+    validator: Validator,
+    /// What was read and hyper has not got: a head that is not complete, mostly.
+    kept: Vec<u8>,
+    /// How many of those bytes hyper may get.
+    passed: usize,
+    violation: Option<(Place, Violation)>,
+    /// Bytes behind a violation that were thrown away.
+    discarded: usize,
 }
 
 impl Socket {
-    pub(crate) fn new(stream: TcpStream, progress: Arc<Progress>) -> Self {
-        Self { stream, progress }
+    pub(crate) fn new(stream: TcpStream, progress: Arc<Progress>, limits: Limits) -> Self {
+        Self {
+            stream,
+            progress,
+            validator: Validator::new(limits),
+            kept: Vec::new(),
+            passed: 0,
+            violation: None,
+            discarded: 0,
+        }
     }
 
     pub(crate) fn into_stream(self) -> TcpStream {
         self.stream
+    }
+
+    /// Judges bytes, and says how many of them hyper may get.
+    fn judge(&mut self, bytes: &[u8]) -> usize {
+        let verdict = self.validator.read(bytes);
+        self.violation = verdict.violation;
+        if let Some((Place::Head, violation)) = verdict.violation {
+            // There is one at most.
+            let _ = self.progress.violation.set(violation);
+        }
+        verdict.passed
+    }
+
+    /// Reads what has come, and says how much that was.
+    fn poll_some(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        let read = buffer.filled().len() - before;
+        if read > 0 {
+            self.progress.arrived();
+        }
+        Poll::Ready(Ok(read))
+    }
+
+    /// Reads what follows a violation, of which only the end matters: it tells that the client has
+    /// gone.
+    fn poll_behind(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut bytes = [0; 1024];
+        while self.discarded < MOST_DISCARDED {
+            match ready!(self.poll_some(context, &mut ReadBuf::new(&mut bytes)))? {
+                0 => return Poll::Ready(Ok(())),
+                read => self.discarded += read,
+            }
+        }
+        Poll::Pending
     }
 }
 
@@ -140,12 +214,51 @@ impl AsyncRead for Socket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        if buffer.filled().len() > before {
-            self.progress.arrived();
+        let this = &mut *self;
+        loop {
+            if this.passed > 0 {
+                let some = this.passed.min(buffer.remaining());
+                buffer.put_slice(&this.kept[..some]);
+                this.kept.drain(..some);
+                this.passed -= some;
+                if this.kept.is_empty() {
+                    this.kept = Vec::new();
+                }
+                return Poll::Ready(Ok(()));
+            }
+            match this.violation {
+                None => {}
+                Some((Place::Head, _)) => return this.poll_behind(context),
+                Some((Place::Body, violation)) => {
+                    let error = io::Error::new(io::ErrorKind::InvalidData, violation);
+                    return Poll::Ready(Err(error));
+                }
+            }
+            if this.kept.is_empty() {
+                let before = buffer.filled().len();
+                if ready!(this.poll_some(context, buffer))? == 0 {
+                    return Poll::Ready(Ok(()));
+                }
+                // A head is complete as a rule, and then nothing is copied.
+                let passed = this.judge(&buffer.filled()[before..]);
+                this.kept
+                    .extend_from_slice(&buffer.filled()[before + passed..]);
+                buffer.set_filled(before + passed);
+                if passed > 0 {
+                    return Poll::Ready(Ok(()));
+                }
+            } else {
+                let mut bytes = [0; 4096];
+                let mut more = ReadBuf::new(&mut bytes);
+                if ready!(this.poll_some(context, &mut more))? == 0 {
+                    return Poll::Ready(Ok(()));
+                }
+                this.kept.extend_from_slice(more.filled());
+                let kept = std::mem::take(&mut this.kept);
+                this.passed = this.judge(&kept);
+                this.kept = kept;
+            }
         }
-        Poll::Ready(Ok(()))
     }
 }
 

@@ -36,8 +36,8 @@ impl<'a> RequestHead<'a> {
     }
 
     /// The target's path and query, percent-encoded as it was sent. It is `*` for the asterisk form
-    /// and empty for the authority form (RFC 9112 section 3.2), and it may be empty, or begin with
-    /// the query, in the absolute form.
+    /// and empty for the authority form (RFC 9112 section 3.2). In the absolute form it may begin with
+    /// the query.
     pub fn target(&self) -> &'a str {
         self.target
     }
@@ -152,7 +152,10 @@ fn split_target<'a>(
     if !authority.as_bytes().eq_ignore_ascii_case(host) {
         return Err(Violation::BadHost);
     }
-    Ok((path_and_query, Some(authority)))
+    match path_and_query {
+        "" => Ok(("/", Some(authority))),
+        _ => Ok((path_and_query, Some(authority))),
+    }
 }
 
 /// What a head's fields say of the message and the connection.
@@ -293,7 +296,16 @@ impl HeadScan {
                     let length = self.line;
                     return Ok(Some(Found { length, lines }));
                 }
-                (false, 1) => self.fields = self.line,
+                (false, 1) => {
+                    let line = &bytes[..break_at];
+                    if ![b" HTTP/1.1", b" HTTP/1.0"]
+                        .iter()
+                        .any(|it| line.ends_with(*it))
+                    {
+                        return Err(Violation::MalformedHead);
+                    }
+                    self.fields = self.line;
+                }
                 (false, lines) if lines - 1 > limits.head_fields => {
                     return Err(Violation::HeadTooLarge);
                 }

@@ -115,8 +115,12 @@ impl<'a> Fields<'a> {
             }
             (_, None) => {}
         }
+        // What each version takes for granted is not said (RFC 9112 section 9.3).
         match (line.persists, line.version) {
             (false, Version::HTTP_11) => self.write("connection", b"close"),
+            (false, _) if self.close || line.framing == Framing::Close => {
+                self.write("connection", b"close");
+            }
             (true, Version::HTTP_10) => self.write("connection", b"keep-alive"),
             _ => {}
         }

@@ -6,10 +6,9 @@ use super::{Limits, RequestHead, Violation};
 
 /// Judges what a client sends, in front of a server that parses it by itself.
 ///
-/// Whoever reads from the socket hands each piece to [`Validator::read`] before the server sees it.
-/// What is no request never reaches the server: neither the last bytes of a head that is refused,
-/// so that the server cannot take it for complete, nor anything behind the point in a body at which
-/// its end became uncertain.
+/// Whoever reads from the socket shows each piece to [`Validator::read`] before the server sees it.
+/// What is no request never reaches the server: it gets heads that are complete and were judged, and
+/// of a body nothing behind the point at which its end became uncertain.
 #[derive(Debug)]
 pub struct Validator {
     limits: Limits,
@@ -18,11 +17,7 @@ pub struct Validator {
 
 #[derive(Debug)]
 enum State {
-    Head {
-        scan: HeadScan,
-        /// What came of the head in earlier pieces.
-        held: Vec<u8>,
-    },
+    Head(HeadScan),
     Body {
         body: BodyReader,
         persists: bool,
@@ -44,9 +39,10 @@ pub enum Place {
 /// What [`Validator::read`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// How many of the bytes may be passed on.
+    /// How many of the bytes may be passed on. The others are a head that is not complete, or stand
+    /// behind a violation.
     pub passed: usize,
-    /// What came behind them. Nothing that follows may be passed on.
+    /// What came behind those that may be passed on. Nothing that follows may be.
     pub violation: Option<(Place, Violation)>,
 }
 
@@ -55,100 +51,62 @@ impl Validator {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            state: State::Head {
-                scan: HeadScan::default(),
-                held: Vec::new(),
-            },
+            state: State::Head(HeadScan::default()),
         }
     }
 
-    /// Whether a head has begun and is not complete.
-    pub fn is_in_head(&self) -> bool {
-        matches!(&self.state, State::Head { held, .. } if !held.is_empty())
-    }
-
-    /// Judges the bytes that the client sent next.
+    /// Judges bytes that the client sent: those that were not passed on before, and what followed
+    /// them.
     pub fn read(&mut self, bytes: &[u8]) -> Verdict {
         let mut passed = 0;
-        while passed < bytes.len() {
+        let violation = loop {
             let rest = &bytes[passed..];
-            let read = match &mut self.state {
-                State::Head { scan, held } => {
-                    let before = held.len();
-                    let head = if before == 0 {
-                        rest
-                    } else {
-                        held.extend_from_slice(rest);
-                        held.as_slice()
-                    };
-                    match judge_head(scan, head, &self.limits) {
-                        Ok(None) => {
-                            if before == 0 {
-                                held.extend_from_slice(rest);
-                            }
-                            Ok(rest.len())
-                        }
-                        Ok(Some((length, next))) => {
-                            self.state = next;
-                            Ok(length - before)
-                        }
-                        Err(violation) => Err((Place::Head, violation)),
-                    }
-                }
-                State::Body { body, .. } => match body.step(rest, &self.limits) {
-                    Ok(step) => Ok(step.read),
-                    Err(violation) => Err((Place::Body, violation)),
-                },
-                State::Last => Ok(rest.len()),
-                State::Violated(place, violation) => Err((*place, *violation)),
-            };
-            match read {
-                Ok(read) => passed += read,
-                Err((place, violation)) => {
-                    self.state = State::Violated(place, violation);
-                    return Verdict {
-                        passed,
-                        violation: Some((place, violation)),
-                    };
-                }
+            if let State::Violated(place, violation) = self.state {
+                break Some((place, violation));
             }
-            self.end_body();
-        }
-        Verdict {
-            passed,
-            violation: None,
-        }
+            if rest.is_empty() {
+                break None;
+            }
+            match self.step(rest) {
+                Ok(0) => break None,
+                Ok(step) => passed += step,
+                Err((place, violation)) => self.state = State::Violated(place, violation),
+            }
+        };
+        Verdict { passed, violation }
     }
 
-    /// Begins anew behind a body that is complete.
-    fn end_body(&mut self) {
+    /// How many of these bytes, which are some, may be passed on next.
+    fn step(&mut self, bytes: &[u8]) -> Result<usize, (Place, Violation)> {
+        let passed = match &mut self.state {
+            State::Head(scan) => {
+                let in_head = |violation| (Place::Head, violation);
+                let Some(found) = scan.search(bytes, &self.limits).map_err(in_head)? else {
+                    return Ok(0);
+                };
+                let head = &bytes[..found.length];
+                let head = RequestHead::parse(head, found.lines).map_err(in_head)?;
+                self.state = State::Body {
+                    body: head.body().clone(),
+                    persists: head.persists(),
+                };
+                found.length
+            }
+            State::Body { body, .. } => {
+                let step = body.step(bytes, &self.limits);
+                step.map_err(|violation| (Place::Body, violation))?.read
+            }
+            State::Last => bytes.len(),
+            State::Violated(place, violation) => return Err((*place, *violation)),
+        };
         if let State::Body { body, persists } = &self.state
             && body.has_ended()
         {
             self.state = match persists {
-                true => State::Head {
-                    scan: HeadScan::default(),
-                    held: Vec::new(),
-                },
+                true => State::Head(HeadScan::default()),
                 false => State::Last,
             };
         }
+        Ok(passed)
     }
-}
-
-/// Judges what there is of a head: where it ends and what follows, once it is complete.
-fn judge_head(
-    scan: &mut HeadScan,
-    bytes: &[u8],
-    limits: &Limits,
-) -> Result<Option<(usize, State)>, Violation> {
-    let Some(found) = scan.search(bytes, limits)? else {
-        return Ok(None);
-    };
-    let head = RequestHead::parse(&bytes[..found.length], found.lines)?;
-    let body = State::Body {
-        body: head.body().clone(),
-        persists: head.persists(),
-    };
-    Ok(Some((found.length, body)))
 }

@@ -46,6 +46,19 @@ fn a_connection_is_used_again() {
 }
 
 #[test]
+fn an_absolute_target_is_told_as_path_and_authority() {
+    for (sent, target) in [
+        ("http://a/b?c", "/b?c"),
+        ("http://a", "/"),
+        ("HTTP://A?c", "?c"),
+    ] {
+        let mut wire = Wire::new();
+        wire.send(format!("GET {sent} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+        assert_eq!(wire.told(), [request("GET", target)]);
+    }
+}
+
+#[test]
 fn a_body_comes_once_it_is_wanted() {
     let mut wire = Wire::new();
     wire.send(POST);
@@ -203,10 +216,8 @@ fn a_stream_ends_with_the_connection_for_http_1_0() {
     wire.respond(StatusCode::OK, None);
     wire.chunk(b"event");
     wire.finish();
-    assert_eq!(
-        wire.written(),
-        format!("HTTP/1.0 200 OK\r\n{DATE}\r\nevent")
-    );
+    let head = "HTTP/1.0 200 OK\r\nconnection: close\r\n";
+    assert_eq!(wire.written(), format!("{head}{DATE}\r\nevent"));
     assert!(is_closing(&mut wire));
 }
 
@@ -265,6 +276,20 @@ fn either_side_may_close_after_a_response() {
     wire.finish();
     assert_eq!(wire.written().matches("close").count(), 1);
     assert!(is_closing(&mut wire));
+
+    // To HTTP/1.0 it goes without saying, unless it was said.
+    let mut wire = Wire::new();
+    wire.send(b"GET /a HTTP/1.0\r\n\r\n");
+    wire.told();
+    let close = HeaderValue::from_static("close");
+    wire.connection.handle_response(
+        StatusCode::OK,
+        Some(0),
+        |field| field(CONNECTION, close),
+        wire.now,
+    );
+    wire.finish();
+    assert!(wire.written().contains("\r\nconnection: close\r\n"));
 }
 
 #[test]

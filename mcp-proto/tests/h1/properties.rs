@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use http::StatusCode;
-use mcp_proto::h1::{Validator, last_response};
+use mcp_proto::h1::{Limits, last_response};
 use proptest::prelude::*;
 
+use super::strictness::validator;
 use super::wire::{DATE, Told, UNIX_MS, Wire};
 
 /// Pieces of requests, so that what is put together of them often nearly is one.
@@ -83,25 +84,14 @@ proptest! {
     }
 
     #[test]
-    fn a_validator_judges_as_a_connection_does(
-        bytes in pieces(),
-        cuts in prop::collection::vec(1..40_usize, 1..8),
-    ) {
+    fn a_validator_judges_as_a_connection_does(bytes in pieces(), size in 1..60_usize) {
         let (told, _) = serve(&bytes, &[]);
         let refused = told.iter().find_map(|told| match told {
             Told::Violation(violation) => Some(*violation),
             _ => None,
         });
-        let mut validator = Validator::new(mcp_proto::h1::Limits::default());
-        let (mut rest, mut passed, mut found) = (&bytes[..], Vec::new(), None);
-        let mut cuts = cuts.iter().cycle();
-        while !rest.is_empty() && found.is_none() {
-            let length = (*cuts.next().unwrap_or(&1)).min(rest.len());
-            let verdict = validator.read(&rest[..length]);
-            passed.extend_from_slice(&rest[..verdict.passed]);
-            found = verdict.violation.map(|(_, violation)| violation);
-            rest = &rest[length..];
-        }
+        let (passed, found) = validator(&bytes, size, Limits::default());
+        let found = found.map(|(_, violation)| violation);
         prop_assert_eq!(found, refused);
         // What it passes is served in the same way, without anything to refuse.
         let (behind, _) = serve(&passed, &[]);
