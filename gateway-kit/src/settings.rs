@@ -226,7 +226,7 @@ pub struct LogSettings {
     /// Lines for people or for machines.
     pub format: LogFormat,
     /// What is logged, as `tracing-subscriber`'s `EnvFilter` reads it: `info`,
-    /// `info,gateway_tokio=debug`.
+    /// `info,gateway_kit=debug`.
     pub filter: String,
 }
 

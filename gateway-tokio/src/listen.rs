@@ -119,7 +119,8 @@ impl Server {
             attended,
             mut children_ended,
         } = self;
-        prepared.begin(&addresses);
+        prepared.begin();
+        info!(url = prepared.url(), ?addresses, "listening");
         let driver = prepared.driver();
         // Dropped with this future, if an embedder drops it, it ends with it.
         let mut attendant = JoinSet::new();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mcp_proto::auth::StartupFailure;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use super::{Callbacks, Driver, Equipment};
 use crate::audit::AuditLog;
@@ -132,11 +132,10 @@ impl Prepared {
     }
 
     /// Begins to serve: audit records are written from now on.
-    pub fn begin(&mut self, addresses: &[SocketAddr]) {
+    pub fn begin(&mut self) {
         if let Err(error) = self.audit.begin() {
             error!(%error, "audit records cannot be written");
             self.driver.audit_failed();
         }
-        info!(url = %self.url, ?addresses, "listening");
     }
 }
