@@ -139,7 +139,8 @@ impl Server {
             attended,
             children_ended,
         } = self;
-        prepared.begin(&addresses);
+        prepared.begin();
+        info!(url = prepared.url(), ?addresses, "listening");
         let driver = prepared.driver();
         // Dropped with this future, if an embedder drops it, these tasks end with it.
         let _attendant = executor.spawn(attend(Arc::clone(driver), attended));
