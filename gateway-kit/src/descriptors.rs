@@ -10,8 +10,8 @@ use std::io;
 use mcp_proto::Limits;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What a child costs: three pipes, and one to see its end by.
-const PER_CHILD: usize = 4;
+/// What a child costs: three pipes, and one or two to see its end by.
+const PER_CHILD: usize = 5;
 
 /// Listeners, the runtime's own, the log, files that are read.
 const OTHERS: usize = 64;
