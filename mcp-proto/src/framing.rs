@@ -358,16 +358,11 @@ impl LineBuffer {
 
     /// Moves what is held into a buffer of this length.
     fn resize(&mut self, length: usize) {
-        if self.start == 0 && length > self.buffer.len() && self.end > 0 {
-            self.buffer.reserve_exact(length - self.buffer.len());
-            self.buffer.resize(length, 0);
-        } else {
-            let mut buffer = vec![0; length];
-            let held = self.start..self.end;
-            buffer[..held.len()].copy_from_slice(&self.buffer[held]);
-            self.buffer = buffer;
-            self.moved_to_front();
-        }
+        let mut buffer = vec![0; length];
+        let held = self.start..self.end;
+        buffer[..held.len()].copy_from_slice(&self.buffer[held]);
+        self.buffer = buffer;
+        self.moved_to_front();
     }
 
     fn moved_to_front(&mut self) {

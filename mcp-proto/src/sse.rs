@@ -92,8 +92,8 @@ pub struct EventPrefix {
 }
 
 impl EventPrefix {
-    /// `id: `, eight digits, two dashes, two numbers of up to twenty digits, LF, `data: `.
-    const MOST: usize = 4 + 8 + 2 * (1 + 20) + 1 + 6;
+    /// The length of the longest.
+    const MOST: usize = b"id: ffffffff-18446744073709551615-18446744073709551615\ndata: ".len();
 
     /// The prefix.
     pub fn as_bytes(&self) -> &[u8] {

@@ -905,3 +905,33 @@ fn line_breaks_are_seen_between_tokens_of_the_message_alone() {
         [false, true, false]
     );
 }
+
+#[test]
+fn every_reason_is_told_in_other_words() {
+    let mut told = std::collections::BTreeSet::new();
+    for (document, words) in [
+        (&b"\xff"[..], "not UTF-8"),
+        (b"{", "not JSON"),
+        (&[b'['; 66], "nested too deeply"),
+        (br#"{"a":1,"a":1}"#, "duplicate key"),
+        (b"1", "not an object"),
+        (b"[]", "empty batch"),
+        (b"{}", "not JSON-RPC 2.0"),
+        (br#"{"jsonrpc":"2.0","id":null,"method":""}"#, "invalid id"),
+        (br#"{"jsonrpc":"2.0","method":1}"#, "invalid method"),
+        (
+            br#"{"jsonrpc":"2.0","method":"","params":[]}"#,
+            "invalid params",
+        ),
+        (br#"{"jsonrpc":"2.0"}"#, "neither a request nor a response"),
+        (
+            br#"{"jsonrpc":"2.0","id":1,"error":1}"#,
+            "invalid error object",
+        ),
+    ] {
+        let error = scan(document, Source::Client).unwrap_err();
+        assert_eq!(error.to_string(), words);
+        assert!(told.insert(words));
+    }
+    assert_eq!(ScanReason::BatchTooLong.to_string(), "batch too long");
+}

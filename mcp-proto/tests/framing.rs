@@ -270,11 +270,38 @@ fn a_large_buffer_is_not_given_away_with_a_line_that_is_a_part_of_it() {
 }
 
 #[test]
-#[should_panic(expected = "a read of 8193 bytes into 8192")]
+#[should_panic(expected = "a read of 8190 bytes into 8189")]
 fn more_than_was_given_cannot_have_been_filled() {
     let mut buffer = LineBuffer::new(100);
+    fill(&mut buffer, b"hal");
     buffer.spare();
-    buffer.filled(8193);
+    buffer.filled(8190);
+}
+
+#[test]
+fn what_is_held_is_not_moved_while_there_is_room() {
+    let mut buffer = LineBuffer::new(1 << 20);
+    let start = buffer.spare().as_ptr();
+    let at = |buffer: &mut LineBuffer| buffer.spare().as_ptr().addr() - start.addr();
+    fill(&mut buffer, b"{}\nhal");
+    assert!(buffer.next_line().is_some() && buffer.next_line().is_none());
+    assert_eq!(at(&mut buffer), 6);
+    // At less than half of what is read at once, it is.
+    fill(&mut buffer, &[b'x'; 4 * 1024 - 6]);
+    assert!(buffer.next_line().is_none());
+    assert_eq!(at(&mut buffer), 4 * 1024);
+    fill(&mut buffer, b"x");
+    assert!(buffer.next_line().is_none());
+    assert_eq!(at(&mut buffer), 4 * 1024 + 1 - 3);
+}
+
+#[test]
+fn a_line_is_text_unless_it_is_gone() {
+    let long = Bytes::from_static(b"long");
+    let text = Line::Short(b"short").text();
+    assert!(matches!(text, Some(Text::Short(b"short"))));
+    assert!(matches!(Line::Long(long.clone()).text(), Some(Text::Long(text)) if *text == long));
+    assert!(Line::Oversized { length: 9 }.text().is_none());
 }
 
 // ---- Frames ----
@@ -434,6 +461,48 @@ fn a_long_message_is_not_copied() {
 }
 
 #[test]
+fn a_message_is_sliced_from_the_limit_on() {
+    let document = Bytes::from(vec![b'x'; COPY_LIMIT]);
+    for (length, slices) in [(COPY_LIMIT - 1, 1), (COPY_LIMIT, 3)] {
+        let message = Span {
+            start: 0,
+            end: (length - 3 - 2) as u32,
+        };
+        let frame = splice(b"12>", Text::Long(&document), message, false, &[], b"\n\n");
+        assert_eq!((frame.len(), frame.slices().len()), (length, slices));
+    }
+    // Between two edits, from 1 KiB on.
+    for (kept, slices) in [(1023, 2), (1024, 4)] {
+        let edits = [
+            (Span { start: 0, end: 1 }, &b"a"[..]),
+            (
+                Span {
+                    start: 1 + kept,
+                    end: 2 + kept,
+                },
+                b"b",
+            ),
+        ];
+        let all = Span::whole(&document);
+        let frame = splice(b"", Text::Long(&document), all, false, &edits, b"");
+        assert_eq!(frame.slices().len(), slices, "{frame:?}");
+    }
+}
+
+#[test]
+fn frames_of_one_piece_are_that_piece() {
+    assert!(Frame::default().slices().is_empty() && Frame::default().is_empty());
+    assert_eq!(Frame::from(&b"static"[..]).to_bytes(), "static");
+    let piece = Bytes::from(b"piece".to_vec());
+    let frame: Frame = [Bytes::new(), piece.clone(), Bytes::new()]
+        .into_iter()
+        .collect();
+    assert_eq!(frame.to_bytes().as_ptr(), piece.as_ptr());
+    let none: Frame = [Bytes::new()].into_iter().collect();
+    assert!(none.slices().is_empty());
+}
+
+#[test]
 fn parked_frames_pin_no_larger_buffer() {
     let large = Bytes::from(vec![b'x'; 64 * 1024]);
     let parked = Frame::from(large.slice(..100)).compact();
@@ -472,6 +541,12 @@ fn edits_out_of_order_or_outside_are_a_fault_of_the_caller() {
     }
 }
 
+fn buffer_holding(bytes: &[u8]) -> LineBuffer {
+    let mut buffer = LineBuffer::new(100);
+    fill(&mut buffer, bytes);
+    buffer
+}
+
 #[test]
 fn debug_forms_show_no_payload() {
     let bytes = Bytes::from_static(b"secret");
@@ -481,7 +556,9 @@ fn debug_forms_show_no_payload() {
         format!("{:?}", Frame::from(bytes.clone())),
         format!("{:?}", Text::Long(&bytes)),
         format!("{:?}", Line::Short(&bytes)),
-        format!("{:?}", Line::Long(bytes)),
+        format!("{:?}", Line::Long(bytes.clone())),
+        format!("{:?}", Line::Oversized { length: 6 }),
+        format!("{:?}", buffer_holding(&bytes)),
     ];
     assert!(
         shown

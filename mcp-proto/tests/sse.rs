@@ -9,7 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use mcp_proto::envelope::{Source, Span, scan};
 use mcp_proto::framing::{COPY_LIMIT, Frame, Text, splice};
-use mcp_proto::sse::{EVENT_SUFFIX, EventId, KEEP_ALIVE, event, event_prefix, priming};
+use mcp_proto::sse::{
+    EVENT_SUFFIX, EventId, InvalidEventId, KEEP_ALIVE, event, event_prefix, priming,
+};
 use proptest::prelude::*;
 
 use self::model::{Event, parse};
@@ -215,6 +217,39 @@ fn a_long_message_is_not_copied() {
     let lengths: Vec<_> = frame.slices().iter().map(Bytes::len).collect();
     assert_eq!(lengths, [6, 100_000, 2]);
     assert_eq!(frame.slices()[1].as_ptr(), long.as_ptr());
+}
+
+#[test]
+fn an_event_is_copied_into_one_allocation_just_below_the_limit() {
+    for id in [
+        None,
+        Some(EventId {
+            nonce: 1,
+            stream: 2,
+            sequence: 3,
+        }),
+    ] {
+        let around = event_prefix(id).as_bytes().len() + EVENT_SUFFIX.len();
+        for (length, slices) in [(COPY_LIMIT - 1, 1), (COPY_LIMIT, 3)] {
+            let message = Frame::from(vec![b'x'; length - around]);
+            let event = event(id, &message);
+            assert_eq!((event.len(), event.slices().len()), (length, slices));
+        }
+    }
+}
+
+#[test]
+fn what_is_shown_to_people_tells_something() {
+    assert_eq!(InvalidEventId.to_string(), "not an event id of this server");
+    let prefix = event_prefix(Some(EventId {
+        nonce: 1,
+        stream: 2,
+        sequence: 3,
+    }));
+    assert_eq!(
+        format!("{prefix:?}"),
+        r#"EventPrefix("id: 00000001-2-3\ndata: ")"#
+    );
 }
 
 #[test]

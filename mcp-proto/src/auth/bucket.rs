@@ -171,6 +171,21 @@ mod tests {
     }
 
     #[test]
+    fn who_finds_room_again_owes_nothing_of_what_others_shared() {
+        let mut buckets = Buckets::new(Rate::per_minute(2), 1);
+        let at = |seconds: u64| Instant::from_nanos(seconds * SECOND);
+        assert!(buckets.take(&'a', at(100)).is_ok());
+        for shared in ['b', 'c'] {
+            assert!(buckets.take(&shared, at(120)).is_ok());
+        }
+        assert!(buckets.check(&'d', at(120)).is_err());
+        // The first one's bucket is full again, and has made room; the shared one is not.
+        assert!(buckets.take(&'d', at(131)).is_ok());
+        assert!(buckets.take(&'d', at(131)).is_ok());
+        assert!(buckets.take(&'d', at(131)).is_err());
+    }
+
+    #[test]
     fn a_clock_that_goes_back_gives_nothing() {
         let mut buckets = Buckets::new(Rate::per_minute(2), 8);
         let at = |seconds: u64| Instant::from_nanos(seconds * SECOND);

@@ -66,3 +66,47 @@ impl fmt::Display for ParseRateError {
 }
 
 impl std::error::Error for ParseRateError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for (text, count, seconds) in [
+            ("1/s", 1, 1),
+            ("10/m", 10, 60),
+            ("4294967295/h", u32::MAX, 3600),
+        ] {
+            let rate: Rate = text.parse().unwrap();
+            assert_eq!((rate.count.get(), rate.period.as_secs()), (count, seconds));
+            assert_eq!(rate.to_string(), text);
+        }
+        let odd = Rate {
+            period: Duration::from_secs(90),
+            ..Rate::per_minute(3)
+        };
+        assert_eq!(odd.to_string(), "3 in 90s");
+    }
+
+    #[test]
+    fn what_is_no_rate_is_refused_with_an_example() {
+        for text in [
+            "",
+            "10",
+            "/m",
+            "0/m",
+            "-1/m",
+            "+1/m",
+            "1.5/m",
+            "10/",
+            "10/d",
+            "10/M",
+            "10 /m",
+            "4294967296/h",
+        ] {
+            let error = text.parse::<Rate>().unwrap_err();
+            assert!(error.to_string().contains("10/m"), "{text}");
+        }
+    }
+}
