@@ -124,6 +124,8 @@ impl Gateway {
         let port = if public { free_port()? } else { 0 };
         let mut command = Command::new(binary);
         command
+            // Where its options may name files.
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
             .args(["--port", &port.to_string(), "--log-format", "json"])
             .args(&setup.options);
         match &setup.child {
