@@ -139,7 +139,8 @@ fn run_group(subject: &Subject, setup: &Setup, scripts: &[Script]) -> Report {
             .iter()
             .zip(&answers[1..])
             .find_map(|(other, (binary, _))| {
-                let difference = first.difference(other)?;
+                let same_front_end = answers[0].0.front_end == binary.front_end;
+                let difference = first.difference(other, same_front_end)?;
                 let [one, another] = difference.answers;
                 let (name, other_name) = (&answers[0].0.name, &binary.name);
                 let why =

@@ -217,9 +217,13 @@ impl<'a> RequestHead<'a> {
         head
     }
 
-    /// The target without its query.
+    /// The target without its query. An absolute form may have no path, which is that of the root
+    /// (RFC 9110, section 4.2.3).
     pub(crate) fn path(&self) -> &'a str {
-        self.target.split('?').next().unwrap_or_default()
+        match self.target.split('?').next() {
+            None | Some("") => "/",
+            Some(path) => path,
+        }
     }
 
     /// The body's length, where it is declared. An HTTP front end that reads laxly may have taken a
