@@ -34,7 +34,7 @@ impl Binary {
         Self {
             name: name.to_owned(),
             front_end: match name {
-                "mcp-gateway-smol" => FrontEnd::H1,
+                "mcp-gateway-smol" | "mcp-gateway" => FrontEnd::H1,
                 _ => FrontEnd::Hyper,
             },
             path,
