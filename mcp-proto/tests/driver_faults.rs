@@ -197,7 +197,7 @@ fn a_body_that_cannot_be_read_on_is_refused_and_the_connection_closed() {
         let mut driver = Driver::new();
         driver.exchange.handle_body(INITIALIZE.into(), NOW);
         match refusal {
-            Refusal::MalformedBody => driver.exchange.handle_body_malformed(NOW),
+            Refusal::MalformedBody => driver.exchange.handle_body_refused(refusal, NOW),
             _ => driver.exchange.handle_no_room(NOW),
         }
         driver.settle();
@@ -207,7 +207,7 @@ fn a_body_that_cannot_be_read_on_is_refused_and_the_connection_closed() {
 
         // What comes too late changes nothing.
         let records = driver.events.len();
-        driver.exchange.handle_body_malformed(NOW);
+        driver.exchange.handle_body_refused(refusal, NOW);
         driver.exchange.handle_no_room(NOW);
         driver.exchange.handle_body_end(NOW);
         driver.settle();

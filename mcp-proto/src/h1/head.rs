@@ -149,7 +149,8 @@ fn split_target<'a>(
     if !is_path_and_query(path_and_query.as_bytes()) {
         return Err(Violation::MalformedHead);
     }
-    if !authority.as_bytes().eq_ignore_ascii_case(host) {
+    // An empty one is none, though HTTP/1.0 may name no other (RFC 9110 section 4.2.1).
+    if authority.is_empty() || !authority.as_bytes().eq_ignore_ascii_case(host) {
         return Err(Violation::BadHost);
     }
     match path_and_query {

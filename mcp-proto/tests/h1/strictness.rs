@@ -222,6 +222,7 @@ fn hosts() {
     head(b"GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", BadHost);
     head(b"GET http://a:80/ HTTP/1.1\r\nHost: a\r\n\r\n", BadHost);
     head(b"GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n", BadHost);
+    head(b"GET http:///x HTTP/1.0\r\n\r\n", BadHost);
 }
 
 #[test]
