@@ -6,6 +6,7 @@
 
 pub mod envelope;
 pub mod framing;
+pub mod h1;
 pub mod headers;
 pub mod sse;
 
@@ -18,7 +19,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 5] = [
     Target {
         name: "envelope",
         check: envelope::check,
@@ -26,6 +27,10 @@ pub const TARGETS: [Target; 4] = [
     Target {
         name: "framing",
         check: framing::check,
+    },
+    Target {
+        name: "h1",
+        check: h1::check,
     },
     Target {
         name: "headers",
