@@ -43,7 +43,7 @@ pub fn check(input: &[u8]) {
     for piece in [1, 7] {
         assert_eq!(serve(input, piece), (requests.clone(), violation));
     }
-    check_validator(input, violation);
+    check_validator(input, &requests, violation);
     check_model(input, &requests, violation);
     hyper::check(input, &requests, violation.is_some());
 }
@@ -131,24 +131,26 @@ fn serve(mut input: &[u8], piece: usize) -> (Vec<Request>, Option<Violation>) {
     (requests, refused)
 }
 
-/// A validator refuses where the connection does, and passes nothing behind that.
-fn check_validator(input: &[u8], violation: Option<Violation>) {
+/// A validator refuses where the connection does, and passes on whole heads and nothing that is
+/// refused.
+fn check_validator(input: &[u8], requests: &[Request], violation: Option<Violation>) {
     for piece in [1, 5, MOST] {
         let mut validator = Validator::new(Limits::default());
-        let mut passed = Vec::new();
+        let (mut passed, mut held) = (Vec::new(), Vec::new());
         let mut found = None;
         for bytes in input.chunks(piece) {
-            let verdict = validator.read(bytes);
-            passed.extend_from_slice(&bytes[..verdict.passed]);
-            if let Some((_, violation)) = verdict.violation {
-                found = Some(violation);
+            held.extend_from_slice(bytes);
+            let verdict = validator.read(&held);
+            passed.extend(held.drain(..verdict.passed));
+            found = verdict.violation.map(|(_, violation)| violation);
+            if found.is_some() {
                 break;
             }
         }
         assert_eq!(found, violation, "in pieces of {piece}");
         if violation.is_none() {
-            assert_eq!(passed, input);
+            assert_eq!([passed.as_slice(), &held].concat(), input);
         }
-        assert_eq!(serve(&passed, MOST).1, None, "what passes is not refused");
+        assert_eq!(serve(&passed, MOST), (requests.to_vec(), None));
     }
 }
