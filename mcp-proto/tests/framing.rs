@@ -267,6 +267,14 @@ fn a_large_buffer_is_not_given_away_with_a_line_that_is_a_part_of_it() {
         assert!(matches!(buffer.next_line(), Some(Line::Long(line)) if line.len() == length));
         assert_eq!(buffer.allocated(), left);
     }
+    // Nor with one that is less than half of it, wherever it stands.
+    read(&mut buffer, &vec![b'\n'; 1 << 20], 1 << 20, &[usize::MAX]);
+    let mut input = vec![b'\n'; 40_000];
+    input.extend_from_slice(&[b'x'; 20_000]);
+    input.push(b'\n');
+    fill(&mut buffer, &input);
+    assert!(matches!(buffer.next_line(), Some(Line::Long(line)) if line.len() == 20_000));
+    assert_eq!(buffer.allocated(), 64 * 1024);
 }
 
 #[test]
@@ -543,7 +551,8 @@ fn edits_out_of_order_or_outside_are_a_fault_of_the_caller() {
 
 fn buffer_holding(bytes: &[u8]) -> LineBuffer {
     let mut buffer = LineBuffer::new(100);
-    fill(&mut buffer, bytes);
+    fill(&mut buffer, &[b"x\n", bytes].concat());
+    assert!(buffer.next_line().is_some());
     buffer
 }
 
