@@ -293,6 +293,7 @@ fn limits_that_contradict_each_other_are_refused() {
     for (args, key) in [
         ("--drain-time 4s", "drain-time: "),
         ("--terminate-after 1m", "drain-time: "),
+        ("--target-bytes 64KiB", "target-bytes: "),
         ("--request-time 2h", "request-time-max: "),
         ("--body-bytes 1GiB", "body-budget-bytes: "),
         ("--body-bytes 17MiB", "stdin-bytes: "),

@@ -90,8 +90,18 @@ limits! {
     drain_time Time zero Allowed, "Time from the order to stop until the process ends";
 }
 
-/// What the limits must be to each other; the key and what is wrong with it.
+/// What the HTTP library of one of the adapters takes.
+const LONGEST_TARGET: usize = 65_534;
+
+/// What the limits must be, by themselves and to each other; the key and what is wrong with it.
 pub(crate) fn consistent(limits: &Limits) -> Result<(), (&'static str, String)> {
+    if limits.target_bytes > LONGEST_TARGET {
+        let most = Bytes::show(&LONGEST_TARGET);
+        return Err((
+            "target-bytes",
+            format!("is more than a target can have; give {most} or less"),
+        ));
+    }
     let stop = limits.terminate_after + limits.kill_after;
     if limits.drain_time < stop {
         let stop = Time::show(&stop);
