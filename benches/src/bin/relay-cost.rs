@@ -1,9 +1,9 @@
-//! Prints what a relayed request costs: `mcp-gateway` in front of `echo-child`, beside `limit`,
-//! driven in turn. `benches/run` builds all four and runs this.
+//! Prints what a relayed request costs: `mcp-gateway` and `mcp-gateway-smol` in front of
+//! `echo-child`, beside `limit`, driven in turn. `benches/run` builds all of them and runs this.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ Usage: relay-cost [OPTIONS] [-- OPTIONS OF THE GATEWAY]
 
   --seconds SECONDS   Time of each measurement [default: 1.5]
   --rounds ROUNDS     Measurements of each kind, of which the median counts [default: 3]
-  --gateway PATH      The gateway [default: mcp-gateway, beside this binary]
+  --gateway PATH      A gateway, and further ones if given again
+                      [default: mcp-gateway and mcp-gateway-smol, beside this binary]
 ";
 
 /// Makes calls of 0.3 KB.
@@ -38,7 +39,7 @@ const NOTIFICATIONS: Load = Load {
 struct Options {
     time: Duration,
     rounds: usize,
-    gateway: PathBuf,
+    gateways: Vec<PathBuf>,
     rest: Vec<String>,
 }
 
@@ -67,7 +68,7 @@ fn parse(arguments: &mut impl Iterator<Item = String>) -> io::Result<Option<Opti
     let mut options = Options {
         time: Duration::from_millis(1500),
         rounds: 3,
-        gateway: sibling("mcp-gateway")?,
+        gateways: Vec::new(),
         rest: Vec::new(),
     };
     while let Some(argument) = arguments.next() {
@@ -89,9 +90,12 @@ fn parse(arguments: &mut impl Iterator<Item = String>) -> io::Result<Option<Opti
                 options.time = Duration::try_from_secs_f64(seconds).map_err(io::Error::other)?;
             }
             "--rounds" => options.rounds = value()?.parse().map_err(io::Error::other)?,
-            "--gateway" => options.gateway = value()?.into(),
+            "--gateway" => options.gateways.push(value()?.into()),
             _ => return Err(io::Error::other(format!("unknown option: {argument}"))),
         }
+    }
+    if options.gateways.is_empty() {
+        options.gateways = vec![sibling("mcp-gateway")?, sibling("mcp-gateway-smol")?];
     }
     if options.rounds == 0 {
         return Err(io::Error::other("--rounds: there must be one"));
@@ -129,6 +133,7 @@ impl Limit {
 
 /// The gateway, with a session open.
 struct Gateway {
+    name: String,
     process: Running,
     child: u32,
     target: Target,
@@ -136,14 +141,16 @@ struct Gateway {
 
 impl Gateway {
     /// With `token` every request's token is verified, and is a line of the audit trail.
-    async fn start(options: &Options, token: Option<&str>) -> io::Result<Self> {
+    async fn start(path: &Path, rest: &[String], token: Option<&str>) -> io::Result<Self> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let with_token = token.map_or("", |_| ", with a token");
         // Free a moment ago: the gateway says which port it took to people only.
         let address: SocketAddr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let mut command = Command::new(&options.gateway);
+        let mut command = Command::new(path);
         command
             .args(["--port", &address.port().to_string()])
             .args(["--startup-probe", "off", "--log-level", "warn"])
-            .args(&options.rest)
+            .args(rest)
             .arg("--")
             .arg(sibling("echo-child")?);
         command.stdout(Stdio::null());
@@ -158,6 +165,7 @@ impl Gateway {
             return Err(io::Error::other("the session should have one child"));
         };
         Ok(Self {
+            name: format!("{name}{with_token}"),
             process,
             child,
             target,
@@ -188,12 +196,12 @@ impl Cost {
     }
 }
 
+/// What one load has cost in each round.
 #[derive(Default)]
 struct Costs {
     limit: Vec<Cost>,
-    gateway: Vec<Cost>,
-    /// The gateway that asks for a token.
-    with_token: Vec<Cost>,
+    /// By gateway.
+    gateways: Vec<Vec<Cost>>,
 }
 
 fn run(options: Options) -> io::Result<()> {
@@ -202,25 +210,32 @@ fn run(options: Options) -> io::Result<()> {
         .build()?;
     runtime.block_on(async {
         let limit = Limit::start()?;
-        let gateway = Gateway::start(&options, None).await?;
-        let with_token = Gateway::start(&options, Some(TOKEN)).await?;
-        let (mut many, mut one, mut streams) = (Costs::default(), Costs::default(), Vec::new());
-        for _ in 0..options.rounds {
-            for (load, costs) in [(ONE_SESSION, &mut many), (ONE_CONNECTION, &mut one)] {
-                let measured = load::measure(&limit.target, load, options.time, || {
-                    Ok((process::cpu(limit.process.id())?, Duration::ZERO))
-                });
-                costs.limit.push(Cost::of(&measured.await?));
-                costs
-                    .gateway
-                    .push(relay(&gateway, load, options.time).await?);
-                costs
-                    .with_token
-                    .push(relay(&with_token, load, options.time).await?);
-            }
-            streams.push(relay(&gateway, NOTIFICATIONS, options.time).await?);
+        let mut gateways = Vec::new();
+        for path in &options.gateways {
+            gateways.push(Gateway::start(path, &options.rest, None).await?);
         }
-        print(&options, &many, &one, &streams)
+        if let Some(first) = options.gateways.first() {
+            gateways.push(Gateway::start(first, &options.rest, Some(TOKEN)).await?);
+        }
+        let mut all = [ONE_SESSION, ONE_CONNECTION, NOTIFICATIONS].map(|load| {
+            let mut costs = Costs::default();
+            costs.gateways.resize_with(gateways.len(), Vec::new);
+            (load, costs)
+        });
+        for _ in 0..options.rounds {
+            for (load, costs) in &mut all {
+                if load.notifications == 0 {
+                    let measured = load::measure(&limit.target, *load, options.time, || {
+                        Ok((process::cpu(limit.process.id())?, Duration::ZERO))
+                    });
+                    costs.limit.push(Cost::of(&measured.await?));
+                }
+                for (gateway, costs) in gateways.iter().zip(&mut costs.gateways) {
+                    costs.push(relay(gateway, *load, options.time).await?);
+                }
+            }
+        }
+        print(&options, &gateways, &all)
     })
 }
 
@@ -234,7 +249,7 @@ async fn relay(gateway: &Gateway, load: Load, time: Duration) -> io::Result<Cost
     Ok(Cost::of(&measured.await?))
 }
 
-fn print(options: &Options, many: &Costs, one: &Costs, streams: &[Cost]) -> io::Result<()> {
+fn print(options: &Options, gateways: &[Gateway], all: &[(Load, Costs)]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(
         out,
@@ -246,25 +261,26 @@ fn print(options: &Options, many: &Costs, one: &Costs, streams: &[Cost]) -> io::
         "| load | server | requests/s | p50, µs | CPU per request, µs | ratio | child's CPU, µs |"
     )?;
     writeln!(out, "| --- | --- | ---: | ---: | ---: | ---: | ---: |")?;
-    for (load, costs) in [("32 connections", many), ("1 connection", one)] {
-        row(&mut out, load, "limit", &costs.limit, Some(1.0))?;
-        for (name, gateway) in [
-            ("mcp-gateway", &costs.gateway),
-            ("mcp-gateway, with a token", &costs.with_token),
-        ] {
+    for (load, costs) in all {
+        let name = match (load.connections, load.notifications) {
+            (1, 0) => "1 connection".to_owned(),
+            (connections, 0) => format!("{connections} connections"),
+            (connections, notifications) => {
+                format!("{connections} connections, {notifications} notifications")
+            }
+        };
+        if !costs.limit.is_empty() {
+            row(&mut out, &name, "limit", &costs.limit, Some(1.0))?;
+        }
+        for (gateway, of_gateway) in gateways.iter().zip(&costs.gateways) {
             // Each round by itself: what slows the machine down slows all of a round.
-            let rounds = gateway.iter().zip(&costs.limit);
-            let ratio = median(rounds.map(|(gateway, limit)| gateway.cpu / limit.cpu));
-            row(&mut out, load, name, gateway, Some(ratio))?;
+            let rounds = of_gateway.iter().zip(&costs.limit);
+            let ratios = rounds.map(|(gateway, limit)| gateway.cpu / limit.cpu);
+            let ratio = (!costs.limit.is_empty()).then(|| median(ratios));
+            row(&mut out, &name, &gateway.name, of_gateway, ratio)?;
         }
     }
-    row(
-        &mut out,
-        "32 connections, 100 notifications",
-        "mcp-gateway",
-        streams,
-        None,
-    )
+    Ok(())
 }
 
 fn row(
