@@ -2,7 +2,7 @@
 //! that, and how it stops.
 //!
 //! Each binary's package includes this directory into a test of its own, whose root says in `BINARY`
-//! where the binary is.
+//! where the binary is, and in `EXAMPLE` which of its examples embeds a gateway.
 
 mod http;
 mod mock;
@@ -11,6 +11,7 @@ mod run;
 
 mod audit;
 mod connections;
+mod embedded;
 mod forwarded;
 mod hostile;
 mod introspection;

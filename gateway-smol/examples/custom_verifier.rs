@@ -1,5 +1,5 @@
 //! A gateway that asks a verifier of one's own: `cargo run -p gateway-smol --example
-//! custom_verifier`.
+//! custom-verifier-smol`.
 //!
 //! Whoever comes with `Authorization: Bearer ada.SECRET` is `ada`, where `SECRET` is what
 //! `EXAMPLE_SECRET` holds. A real verifier would ask a database, or another server. The gateway

@@ -1,4 +1,5 @@
-//! A gateway in a process of one's own: `cargo run -p gateway-smol --example embedded`.
+//! A gateway in a process of one's own: `cargo run -p gateway-smol --example
+//! embedded-smol`.
 //!
 //! It wraps a server that this same program is when it is called with `serve`.
 

@@ -5,3 +5,6 @@ mod binary;
 
 /// The binary that is tested.
 const BINARY: &str = env!("CARGO_BIN_EXE_mcp-gateway");
+
+/// The example that embeds a gateway.
+const EXAMPLE: &str = "embedded";
