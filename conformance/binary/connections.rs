@@ -103,7 +103,8 @@ fn a_connection_that_will_be_closed_says_so() {
 fn requests_that_end_early_leave_nothing_behind() {
     let mark = format!("early-{}", std::process::id());
     let server = shell_server("", "while read -r line; do :; done");
-    let options = ["--startup-probe", "off", "--log-level", "gateway_kit=info"];
+    let level = format!("{}=info", env!("CARGO_PKG_NAME").replace('-', "_"));
+    let options = ["--startup-probe", "off", "--log-level", &level];
     let gateway = Gateway::start(&mark, &options, &["sh", "-c", &server]);
     let session = http::initialize(gateway.address);
     let mut stream = connect(&gateway);

@@ -44,9 +44,14 @@ impl Outside {
         request: FetchRequest,
         done: impl FnOnce(Result<Fetched, FetchFailure>) + Send + 'static,
     ) {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a fetch's time runs from here on"
+        )]
+        let now = Instant::now();
         let bounds = Bounds {
             most_bytes: request.most_bytes,
-            deadline: Instant::now() + request.time,
+            deadline: now + request.time,
             allow_private_addresses: request.allow_private_addresses,
         };
         let client = self.client.clone();

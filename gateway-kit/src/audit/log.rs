@@ -204,6 +204,10 @@ impl AuditWriter {
         let Some(shared) = &self.shared else {
             return;
         };
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a record says when it was handed over"
+        )]
         let time = SystemTime::now();
         let mut queue = shared.queue();
         if queue.closing {

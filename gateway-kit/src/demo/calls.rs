@@ -3,7 +3,7 @@
 use super::locked;
 use super::wire::Failure;
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
@@ -27,9 +27,9 @@ pub(super) struct Calls {
 #[derive(Default)]
 struct Table {
     /// By the client's id, as JSON, so that 1 and "1" are two.
-    calls: HashMap<String, Sender<Event>>,
+    calls: BTreeMap<String, Sender<Event>>,
     /// Who waits for which answer, by our id.
-    questions: HashMap<u64, Sender<Event>>,
+    questions: BTreeMap<u64, Sender<Event>>,
     asked: u64,
 }
 

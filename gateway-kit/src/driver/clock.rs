@@ -8,6 +8,10 @@ pub(crate) struct Clock {
     origin: StdInstant,
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the clock that all machines are told"
+)]
 impl Clock {
     pub(crate) fn new() -> Self {
         Self {
@@ -25,6 +29,11 @@ impl Clock {
                 u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
             }),
         }
+    }
+
+    /// What its instants are compared with.
+    pub(crate) fn std_now() -> StdInstant {
+        StdInstant::now()
     }
 
     pub(crate) fn to_std(&self, instant: Instant) -> StdInstant {

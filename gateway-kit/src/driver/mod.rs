@@ -239,7 +239,7 @@ impl Driver {
         self.relay_audit_state();
         let due = |timer: Option<Instant>| timer.map(|timer| self.to_std(timer));
         let timer = lock_core(&self.core).timer;
-        if due(timer).is_none_or(|due| due > StdInstant::now()) {
+        if due(timer).is_none_or(|due| due > Clock::std_now()) {
             return due(timer);
         }
         self.with_gateway(Gateway::handle_timeout);

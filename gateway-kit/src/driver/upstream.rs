@@ -1,6 +1,6 @@
 //! One child's work: an [`Upstream`] and its mail.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Context;
 use std::time::Instant as StdInstant;
@@ -29,7 +29,7 @@ pub struct DrivenUpstream {
     pub upstream: Upstream,
     driver: Arc<Driver>,
     inbox: Arc<UpstreamInbox>,
-    exchanges: HashMap<ExchangeId, Arc<ExchangeInbox>>,
+    exchanges: BTreeMap<ExchangeId, Arc<ExchangeInbox>>,
     /// Exchanges that have got mail and were not woken.
     written_to: Vec<Arc<ExchangeInbox>>,
     alive: Alive,
@@ -47,7 +47,7 @@ impl DrivenUpstream {
             upstream,
             driver,
             inbox,
-            exchanges: HashMap::new(),
+            exchanges: BTreeMap::new(),
             written_to: Vec::new(),
             alive,
             drained: false,
