@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::script::{Child, FrontEnd, Setup};
+use crate::script::{Child, Setup};
 use crate::text::show;
 use crate::wire::{DEADLINE, Wire};
 
@@ -25,18 +25,12 @@ pub struct Binary {
     pub name: String,
     /// Where it is.
     pub path: PathBuf,
-    /// What stands in front of it.
-    pub front_end: FrontEnd,
 }
 
 impl Binary {
     fn new(name: &str, path: PathBuf) -> Self {
         Self {
             name: name.to_owned(),
-            front_end: match name {
-                "mcp-gateway-smol" | "mcp-gateway" => FrontEnd::H1,
-                _ => FrontEnd::Hyper,
-            },
             path,
         }
     }
@@ -63,17 +57,16 @@ pub fn locate() -> Result<Vec<Binary>, String> {
         return Ok(named.collect());
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    // A workspace that has one of them only is tested with that one.
-    let present = || {
-        let binaries = BINARIES.iter();
-        binaries.filter(|(package, _)| root.join(package).join("Cargo.toml").exists())
-    };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let built = Command::new(cargo)
         .args(["build", "--quiet", "--bins"])
         // What cargo says where each thing was built to: no guess at a target directory.
         .args(["--message-format", "json"])
-        .args(present().flat_map(|(package, _)| ["--package", package]))
+        .args(
+            BINARIES
+                .iter()
+                .flat_map(|(package, _)| ["--package", package]),
+        )
         .current_dir(&root)
         .stderr(Stdio::inherit())
         .output()
@@ -86,7 +79,8 @@ pub fn locate() -> Result<Vec<Binary>, String> {
         .split(|&byte| byte == b'\n')
         .filter_map(|line| serde_json::from_slice(line).ok())
         .collect();
-    present()
+    BINARIES
+        .iter()
         .map(|(_, name)| {
             let executable = messages
                 .iter()

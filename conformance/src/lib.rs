@@ -1,7 +1,7 @@
 //! Byte scripts: what a client sends, in which pieces and when, and what must come back.
 //!
 //! The scripts stand in `scripts/`, their format in `scripts/README.md`. [`suite`] runs all of them
-//! against the gateway that [`gateway::locate`] finds; the same scripts serve every front end.
+//! against each of the binaries that [`gateway::locate`] finds, whose answers must be equal.
 //!
 //! | module | what it is for |
 //! | --- | --- |

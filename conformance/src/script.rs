@@ -3,26 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Which HTTP implementation stands in front of a gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FrontEnd {
-    /// hyper, which is more lenient than RFC 9112 lets a server be strict.
-    Hyper,
-    /// The project's own, which is strict.
-    H1,
-}
-
-impl FrontEnd {
-    /// The front end of that name.
-    pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "hyper" => Some(Self::Hyper),
-            "h1" => Some(Self::H1),
-            _ => None,
-        }
-    }
-}
-
 /// The server that a script's gateway wraps.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Child {
@@ -52,8 +32,6 @@ pub struct Script {
     pub title: String,
     /// The gateway that it needs.
     pub setup: Setup,
-    /// The only front end that it is for, if not all.
-    pub front_end: Option<FrontEnd>,
     /// Whether `/health` must say `degraded` in the end, not `ok`.
     pub leaves_degraded: bool,
     /// How many refusals must be on record beside those that were answered with a status of 400 or
@@ -284,7 +262,6 @@ pub fn parse(path: &Path, text: &str) -> Result<Script, String> {
             options: Vec::new(),
             child: Child::Demo,
         },
-        front_end: None,
         leaves_degraded: false,
         records: 0,
         steps: Vec::new(),
@@ -349,10 +326,6 @@ fn directive(script: &mut Script, key: &str, value: &str) -> Result<(), String> 
                 Some("command") => Child::Command(words.collect()),
                 _ => return Err("child is demo, scripted ... or command ...".to_owned()),
             };
-        }
-        "front-end" => {
-            let named = FrontEnd::named(value).ok_or("front-end is hyper or h1")?;
-            script.front_end = Some(named);
         }
         "after" if value == "degraded" => script.leaves_degraded = true,
         "records" => {
@@ -568,7 +541,7 @@ mod tests {
     fn a_script_is_read() {
         let script = read(
             "# Shows a thing.\n# More about it.\ngateway: --body-bytes 1KiB --x y\n\
-             child: scripted --a b\nfront-end: h1\nrecords: 2\n\n\
+             child: scripted --a b\nrecords: 2\n\n\
              connect a\nsend a by 3\n| GET / HTTP/1.1\n|\n=* 3 xy\n% chunk\n\
              expect a 400c head\n| connection: close\n| !etag\n= a\n= b\n~ {\"a\":\n~ 1}\n\
              pause 20ms\nget b s\nexpect b silence 1s\n",
@@ -580,10 +553,9 @@ mod tests {
             script.setup.child,
             Child::Scripted(vec!["--a".to_owned(), "b".to_owned()])
         );
-        assert_eq!(script.front_end, Some(FrontEnd::H1));
         assert_eq!(script.records, 2);
         let lines: Vec<_> = script.steps.iter().map(|step| step.line).collect();
-        assert_eq!(lines, [8, 9, 14, 21, 22, 23]);
+        assert_eq!(lines, [7, 8, 13, 20, 21, 22]);
         assert_eq!(
             script.steps[1].command,
             Command::Send {
@@ -632,7 +604,6 @@ mod tests {
             ("# x\nsend a\n? b", "3: no line of what is sent"),
             ("# x\nsend a by 0", "2: 0 is no positive number"),
             ("# x\npause 1", "2: 1 is no time"),
-            ("# x\nfront-end: h2", "2: front-end is"),
             ("# x\ngatway: --x", "2: no directive"),
         ] {
             let error = read(text).unwrap_err();

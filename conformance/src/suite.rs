@@ -23,7 +23,7 @@ const SHARE: usize = 20;
 /// What came of the scripts.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// How many passed, on every binary that they are for.
+    /// How many passed, on every binary.
     pub passed: usize,
     /// How many of these were answered by several binaries, and equally.
     pub compared: usize,
@@ -122,25 +122,22 @@ fn run_group(subject: &Subject, setup: &Setup, scripts: &[Script]) -> Report {
         report.slowest = std::mem::take(&mut report.slowest).max(group.slowest.clone());
     }
     for (index, script) in scripts.iter().enumerate() {
-        let is_for = |binary: &Binary| script.front_end.is_none_or(|only| only == binary.front_end);
         let answers: Vec<(&Binary, Option<&Transcript>)> = subject
             .binaries
             .iter()
             .zip(&played)
-            .filter(|(binary, _)| is_for(binary))
             .map(|(binary, group)| (binary, group.transcripts.get(&index)))
             .collect();
         let all: Option<Vec<&Transcript>> = answers.iter().map(|(_, answer)| *answer).collect();
         let Some([first, rest @ ..]) = all.as_deref() else {
-            // It failed, or is for none of the binaries.
+            // It failed.
             continue;
         };
         let difference = rest
             .iter()
             .zip(&answers[1..])
             .find_map(|(other, (binary, _))| {
-                let same_front_end = answers[0].0.front_end == binary.front_end;
-                let difference = first.difference(other, same_front_end)?;
+                let difference = first.difference(other)?;
                 let [one, another] = difference.answers;
                 let (name, other_name) = (&answers[0].0.name, &binary.name);
                 let why =
@@ -175,10 +172,7 @@ fn play_group(subject: &Subject, binary: &Binary, setup: &Setup, scripts: &[Scri
     };
     let mut group = Played::default();
     let mut running = None;
-    let scripts = scripts.iter().enumerate();
-    let mut scripts = scripts
-        .filter(|(_, script)| script.front_end.is_none_or(|only| only == binary.front_end))
-        .peekable();
+    let mut scripts = scripts.iter().enumerate().peekable();
     while let Some((index, script)) = scripts.next() {
         let gateway = match running.take() {
             Some(gateway) => running.insert(gateway),

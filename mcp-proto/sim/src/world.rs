@@ -216,6 +216,10 @@ impl World {
             events: VecDeque::new(),
             trace: Trace {
                 hash: 0,
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "whoever replays a run asks for it"
+                )]
                 print: std::env::var_os("SIM_TRACE").is_some(),
             },
         };
