@@ -209,6 +209,41 @@ fn a_stream_is_chunked_for_http_1_1() {
 }
 
 #[test]
+fn a_long_slice_is_not_copied_and_a_short_one_is() {
+    for (length, stands_alone) in [(16 * 1024 - 1, false), (16 * 1024, true)] {
+        let mut wire = Wire::new();
+        wire.send(GET);
+        wire.told();
+        wire.respond(StatusCode::OK, None);
+        wire.written();
+        wire.connection
+            .handle_chunk(&[vec![b'x'; length].into()], wire.now);
+        let mut slots = [std::io::IoSlice::new(&[]); 4];
+        let filled = wire.connection.unwritten(&mut slots);
+        // What is copied lies behind what tells the chunk's size.
+        let is_it = |slot: &std::io::IoSlice<'_>| slot.len() == length;
+        assert_eq!(slots[..filled].iter().any(is_it), stands_alone);
+    }
+}
+
+#[test]
+fn what_is_unwritten_is_bounded_where_the_driver_asks() {
+    let mut wire = Wire::new();
+    wire.send(GET);
+    wire.told();
+    wire.respond(StatusCode::OK, None);
+    wire.written();
+    let mut taken = 0;
+    while wire.connection.wants_chunk() {
+        wire.chunk(&[b'x'; 1000]);
+        taken += 1000;
+    }
+    assert!((60_000..70_000).contains(&taken), "{taken}");
+    wire.written();
+    assert!(wire.connection.wants_chunk());
+}
+
+#[test]
 fn a_stream_ends_with_the_connection_for_http_1_0() {
     let mut wire = Wire::new();
     wire.send(b"GET /a HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n");
