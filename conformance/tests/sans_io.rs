@@ -199,5 +199,5 @@ fn a_runtime_that_is_reached_is_found() {
             "core > library > tokio-util > tokio"
         ]
     );
-    assert_eq!(ways(&metadata, "library", &["mio"]), [String::new(); 0]);
+    assert!(ways(&metadata, "library", &["mio"]).is_empty());
 }
