@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use http::Method;
+use mcp_proto::sse::EventId;
 use mcp_proto::{Limits, Refusal};
 
 use super::TOKEN;
@@ -55,8 +56,12 @@ const VERSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-
 /// Fields that say where a body ends, and from whom a request comes: not this target's.
 const LEFT_OUT: [&str; 3] = ["content-length", "transfer-encoding", "x-forwarded-for"];
 
-/// What stands in an input for the session's id; `<event 0>` and so on stand for events' ids.
+/// What stands in an input for the session's id; `<event 0>` and so on stand for events' ids, and
+/// [`NEXT`] for the id that no event has yet.
 const SESSION: &str = "<session>";
+
+/// See [`SESSION`].
+const NEXT: &str = "<next event>";
 
 impl Input {
     /// Reads an input; `None` if it is none that an HTTP parser would let through.
@@ -109,8 +114,12 @@ impl Input {
                 self.fields.push((name.to_owned(), value));
             }
         }
+        let last = issued.last().expect("the stream has carried events");
+        let mut next: EventId = last.parse().expect("an event's id");
+        next.sequence += 1;
+        let next = next.to_string();
         let fields = self.fields.into_iter().filter_map(|(name, value)| {
-            let mut value = value?.replace(SESSION, session);
+            let mut value = value?.replace(SESSION, session).replace(NEXT, &next);
             for (n, id) in issued.iter().enumerate() {
                 value = value.replace(&format!("<event {n}>"), id);
             }
