@@ -9,7 +9,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -40,6 +40,8 @@ pub(crate) struct Progress {
     /// A [`Phase`]: 0 is busy; else nanoseconds since `origin`, times four, plus one within a head
     /// or two while a response is being written.
     phase: AtomicU64,
+    /// Requests that hyper has got and not begun: it takes a pause among many.
+    unbegun: AtomicUsize,
     /// What came in place of a head.
     violation: OnceLock<Violation>,
 }
@@ -49,14 +51,16 @@ impl Progress {
         let progress = Self {
             origin: Instant::now(),
             phase: AtomicU64::new(0),
+            unbegun: AtomicUsize::new(0),
             violation: OnceLock::new(),
         };
         progress.set(Phase::Idle(progress.nanoseconds()));
         progress
     }
 
-    /// Notes that a head is complete.
+    /// Notes that hyper has begun a request.
     pub(crate) fn busy(&self) {
+        self.unbegun.fetch_sub(1, Ordering::Relaxed);
         self.set(Phase::Busy);
     }
 
@@ -81,10 +85,9 @@ impl Progress {
 
     /// What came in place of a head, once all requests before it are answered.
     pub(crate) fn violation(&self) -> Option<Violation> {
-        match self.get() {
-            Phase::Idle(_) | Phase::Head(_) => self.violation.get().copied(),
-            Phase::Busy | Phase::Flushing(_) => None,
-        }
+        let is_waiting = matches!(self.get(), Phase::Idle(_) | Phase::Head(_));
+        let is_its_turn = is_waiting && self.unbegun.load(Ordering::Relaxed) == 0;
+        self.violation.get().copied().filter(|_| is_its_turn)
     }
 
     fn arrived(&self) {
@@ -171,6 +174,8 @@ impl Socket {
     /// Judges bytes, and says how many of them hyper may get.
     fn judge(&mut self, bytes: &[u8]) -> usize {
         let verdict = self.validator.read(bytes);
+        let unbegun = &self.progress.unbegun;
+        unbegun.fetch_add(verdict.heads, Ordering::Relaxed);
         self.violation = verdict.violation;
         if let Some((Place::Head, violation)) = verdict.violation {
             // There is one at most.
@@ -312,6 +317,7 @@ mod tests {
         let due = progress.due(head, idle);
         progress.arrived();
         assert_eq!(progress.due(head, idle), due, "further bytes buy no time");
+        progress.unbegun.store(1, Ordering::Relaxed);
         progress.busy();
         progress.arrived();
         assert_eq!(progress.due(head, idle), None);

@@ -42,6 +42,8 @@ pub struct Verdict {
     /// How many of the bytes may be passed on. The others are a head that is not complete, or stand
     /// behind a violation.
     pub passed: usize,
+    /// How many heads end among these: so many requests the server has yet to begin.
+    pub heads: usize,
     /// What came behind those that may be passed on. Nothing that follows may be.
     pub violation: Option<(Place, Violation)>,
 }
@@ -58,7 +60,7 @@ impl Validator {
     /// Judges bytes that the client sent: those that were not passed on before, and what followed
     /// them.
     pub fn read(&mut self, bytes: &[u8]) -> Verdict {
-        let mut passed = 0;
+        let (mut passed, mut heads) = (0, 0);
         let violation = loop {
             let rest = &bytes[passed..];
             if let State::Violated(place, violation) = self.state {
@@ -67,13 +69,21 @@ impl Validator {
             if rest.is_empty() {
                 break None;
             }
+            let in_head = matches!(self.state, State::Head(_));
             match self.step(rest) {
                 Ok(0) => break None,
-                Ok(step) => passed += step,
+                Ok(step) => {
+                    passed += step;
+                    heads += usize::from(in_head);
+                }
                 Err((place, violation)) => self.state = State::Violated(place, violation),
             }
         };
-        Verdict { passed, violation }
+        Verdict {
+            passed,
+            heads,
+            violation,
+        }
     }
 
     /// How many of these bytes, which are some, may be passed on next.

@@ -396,4 +396,13 @@ fn a_head_is_passed_on_once_it_is_complete() {
     }
     let (passed, violation) = validator(&head[..head.len() - 1], 5, limits());
     assert_eq!((passed.len(), violation), (0, None));
+
+    let mut validator = Validator::new(limits());
+    for (bytes, heads) in [
+        (&bytes[..], 1),
+        (&[head, b"hi", head].concat(), 2),
+        (b"hi", 0),
+    ] {
+        assert_eq!(validator.read(bytes).heads, heads);
+    }
 }
