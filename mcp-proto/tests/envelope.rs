@@ -822,11 +822,14 @@ fn lone_surrogates_pass_only_where_nothing_is_read() {
         ScanReason::NotJson,
     );
     both(&message(&format!(r#"{{{lone}:1}}"#)), ScanReason::NotJson);
-    each(
-        &message(&format!(r#"{{"arguments":{{{lone}:1}}}}"#)),
-        ScanReason::NotJson,
-        None,
-    );
+    for object in ["arguments", "name", "_meta\":{\"progressToken"] {
+        let close = if object.contains('{') { "}" } else { "" };
+        each(
+            &message(&format!(r#"{{"{object}":{{{lone}:1}}{close}}}"#)),
+            ScanReason::NotJson,
+            None,
+        );
+    }
     both(
         &format!(r#"{{"jsonrpc":"2.0","method":{lone}}}"#),
         ScanReason::NotJson,

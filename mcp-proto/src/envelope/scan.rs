@@ -104,12 +104,18 @@ impl Slot {
         }
     }
 
+    /// Whether the gateway looks for members in the value, if it is an object.
+    fn is_looked_into(self) -> bool {
+        match self {
+            Self::Message | Self::Meta | Self::RelatedTask | Self::ResultTask => true,
+            Self::Field(field) => matches!(field, Field::Params | Field::Result | Field::Error),
+            Self::Other | Self::JsonRpc => false,
+        }
+    }
+
     /// Whether the gateway reads the value's text, if it is a string: then it must be text.
     fn is_read(self) -> bool {
-        match self {
-            Self::Field(field) => !matches!(field, Field::Params | Field::Result | Field::Error),
-            _ => false,
-        }
+        matches!(self, Self::Field(_)) && !self.is_looked_into()
     }
 }
 
@@ -371,7 +377,7 @@ impl Scanner<'_> {
         let content = &self.cursor.text[start..end];
         if self.source == Source::Client {
             self.keys.push(start as u32, end as u32, escaped);
-        } else if parent == Slot::Other {
+        } else if !parent.is_looked_into() {
             return Ok(Slot::Other);
         }
         let slot = if !escaped {
