@@ -40,9 +40,7 @@ fn plain(request: &Request) -> Request {
     request
         .fields
         .sort_by(|(left, _), (right, _)| left.cmp(right));
-    if request.authority.take().is_some() && request.target.is_empty() {
-        request.target.push('/');
-    }
+    request.authority = None;
     request
 }
 

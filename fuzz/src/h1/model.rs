@@ -135,7 +135,11 @@ fn read_head(lines: &[&[u8]]) -> Option<Head> {
         if !is_http || !is_path(path) || !host?.eq_ignore_ascii_case(authority) {
             return None;
         }
-        (Some(authority.to_owned()), path)
+        // RFC 3986, section 6.2.3: an empty path is the same as a slash.
+        (
+            Some(authority.to_owned()),
+            if path.is_empty() { "/" } else { path },
+        )
     };
 
     let body = match (
