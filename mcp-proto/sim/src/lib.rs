@@ -19,4 +19,4 @@ pub use process::Child;
 pub use request::{Event as StreamEvent, Events, Request, Response};
 pub use rng::{Rng, hash};
 pub use scene::{Asked, Scene, Session, policy};
-pub use world::{Batches, Cuts, Event, Manner, World};
+pub use world::{Batches, Cuts, Event, Manner, Measure, Wakes, World};

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use mcp_proto_sim::{Batches, Cuts, Manner, Outcome, Play, PlayOptions, View};
+use mcp_proto_sim::{Batches, Cuts, Manner, Outcome, Play, PlayOptions, View, Wakes};
 
 /// Plays the seeds; of one that fails, tells how to play it again.
 #[expect(
@@ -215,7 +215,7 @@ fn waking_every_millisecond_changes_nothing() {
     each_seed("waking_every_millisecond", 4, |seed| {
         let sleeping = lockstep(seed, Manner::default());
         let manner = Manner {
-            ticks: true,
+            wakes: Wakes::Ticks,
             ..Manner::default()
         };
         assert_same(&sleeping.views, &lockstep(seed, manner).views);

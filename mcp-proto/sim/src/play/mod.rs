@@ -53,7 +53,7 @@ impl PlayOptions {
             order: dice.draw(),
             cuts: crate::Cuts::Random(dice.draw()),
             batches: crate::Batches::Random,
-            ticks: false,
+            wakes: crate::Wakes::Due,
         };
         Self {
             seed,
@@ -97,8 +97,6 @@ pub struct Outcome {
     pub views: BTreeMap<usize, View>,
     /// How often what happened.
     pub counts: BTreeMap<String, u64>,
-    /// Most bytes that waited for readers and children at once.
-    pub most_queued: usize,
 }
 
 enum Act {
@@ -156,7 +154,6 @@ pub struct Play {
     agenda: BTreeMap<When, Act>,
     planned: u64,
     counts: BTreeMap<String, u64>,
-    most_queued: usize,
 }
 
 impl Play {
@@ -187,7 +184,6 @@ impl Play {
             agenda: BTreeMap::new(),
             planned: 0,
             counts: BTreeMap::new(),
-            most_queued: 0,
         };
         let mut last = 0;
         for client in 0..count {
@@ -407,7 +403,6 @@ impl Play {
                 }
             }
         }
-        self.most_queued = self.most_queued.max(self.world.queued_bytes());
     }
 
     fn spawn(&mut self, upstream: UpstreamId) {
@@ -632,7 +627,6 @@ impl Play {
             trace: hash,
             views,
             counts: std::mem::take(&mut self.counts),
-            most_queued: self.most_queued,
         }
     }
 }

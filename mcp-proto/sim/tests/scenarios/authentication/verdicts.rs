@@ -114,10 +114,10 @@ fn a_wall_clock_that_steps_past_the_end_ends_a_token() {
         ..identity("ann")
     };
     learn(&mut scene, "one", known);
-    scene.world.step_clock(Duration::from_secs(3599));
+    scene.world.step_clock(3_599_000);
     let asked = scene.send(knock().bearer("one"));
     assert_eq!(outcome(&scene, asked), LET_IN);
-    scene.world.step_clock(Duration::from_secs(1));
+    scene.world.step_clock(1_000);
     let asked = scene.send(knock().bearer("one"));
     let (verification, _) = scene.verification();
     scene.verifies(verification, Verdict::Denied);
