@@ -5,6 +5,7 @@
 //! children a test plays line by line. [`Play`] is a world whose clients and children act by
 //! themselves, as a seed says, and in which a reference model watches every byte.
 
+mod check;
 mod outside;
 mod play;
 mod process;
@@ -13,6 +14,7 @@ mod rng;
 mod scene;
 mod world;
 
+pub use check::check;
 pub use outside::{answer, jwt};
 pub use play::{Outcome, Play, PlayOptions, View};
 pub use process::Child;

@@ -1,89 +1,88 @@
-//! The ten properties that hold in every run. Four of them compare runs; the others are checked
-//! within each run, byte by byte, by the model in `src/play`.
+//! The ten properties, over many seeds.
 //!
 //! `SIM_SEEDS=100000` plays more seeds, `SIM_SEED=7` plays one of them, and with `SIM_TRACE=1` all
 //! that happens in it is printed.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::catch_unwind;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
-use mcp_proto_sim::{Batches, Cuts, Manner, Outcome, Play, PlayOptions, View, Wakes};
+use mcp_proto_sim::check;
 
-/// Plays the seeds; of one that fails, tells how to play it again.
+/// How many seeds are played, unless the environment says otherwise.
+const SEEDS: u64 = 10_000;
+
+/// By how many bytes what this thread has allocated rises.
+fn measure(work: &mut dyn FnMut()) -> i64 {
+    allocation_counter::measure(work).bytes_current
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "how much to test is no part of a run"
 )]
-fn each_seed(test: &str, count: u64, mut check: impl FnMut(u64)) {
-    let number = |name| {
-        std::env::var(name)
-            .ok()
-            .and_then(|value| value.parse().ok())
-    };
-    let seeds: Vec<u64> = match (number("SIM_SEED"), number("SIM_SEEDS")) {
-        (Some(seed), _) => vec![seed],
-        (None, count_set) => (0..count_set.unwrap_or(count)).collect(),
-    };
-    for seed in seeds {
-        if catch_unwind(AssertUnwindSafe(|| check(seed))).is_err() {
-            panic!("replay: SIM_SEED={seed} cargo test -p mcp-proto-sim --test properties {test}");
+fn number(variable: &str) -> Option<u64> {
+    let value = std::env::var(variable).ok()?;
+    Some(value.parse().expect("a number"))
+}
+
+/// Checks the seeds on every core; of those that fail, tells how to play them again. How often what
+/// happened is returned.
+#[expect(clippy::disallowed_methods, reason = "a seed is played by one thread")]
+fn check_all(seeds: std::ops::Range<u64>) -> BTreeMap<String, u64> {
+    let next = AtomicU64::new(seeds.start);
+    let work = || {
+        let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+        let mut failed = Vec::new();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end || failed.len() == 3 {
+                return (counts, failed);
+            }
+            match catch_unwind(|| check(seed, Some(measure))) {
+                Ok(happened) => {
+                    for (what, count) in happened {
+                        *counts.entry(what).or_default() += count;
+                    }
+                }
+                Err(_) => failed.push(seed),
+            }
         }
-    }
-}
-
-/// Says of two runs where they differ first.
-fn assert_same(one: &BTreeMap<usize, View>, other: &BTreeMap<usize, View>) {
-    for (client, view) in one {
-        let Some(second) = other.get(client) else {
-            continue;
-        };
-        for (response, second) in view.responses.iter().zip(&second.responses) {
-            let pairs = response.chars().zip(second.chars());
-            let same = pairs.take_while(|(one, other)| one == other).count();
-            let differ = |text: &str| -> String {
-                let from = same.saturating_sub(80);
-                text.chars().skip(from).take(200).collect()
-            };
-            let name = response.split(' ').next();
-            assert!(
-                response == second,
-                "client {client} receives something else in {name:?}, at {same}:\n{}\n---\n{}",
-                differ(response),
-                differ(second)
-            );
+    };
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let (mut counts, mut failed) = (BTreeMap::new(), Vec::new());
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        for worker in workers {
+            let (happened, more) = worker.join().expect("it catches what fails");
+            failed.extend(more);
+            for (what, count) in happened {
+                *counts.entry(what).or_default() += count;
+            }
         }
-        assert_eq!(
-            view.lines, second.lines,
-            "client {client}'s child reads something else"
-        );
-        assert_eq!(
-            view.audit, second.audit,
-            "something else is recorded of client {client}"
-        );
-        assert_eq!(view, second);
-    }
+    });
+    failed.sort_unstable();
+    let replay =
+        |seed| format!("replay: SIM_SEED={seed} cargo test -p mcp-proto-sim --test properties");
+    let lines: Vec<String> = failed.into_iter().map(replay).collect();
+    assert!(lines.is_empty(), "{}", lines.join("\n"));
+    counts
 }
 
-fn lockstep(seed: u64, manner: Manner) -> Outcome {
-    Play::run(PlayOptions::lockstep(seed, manner))
-}
-
-/// Properties 5 (every admitted request ends exactly once), 6 (a relayed payload is identical but
-/// for the splices), 8 (after everyone has gone, nothing is left) and 10 (a crash reaches whoever
-/// waits) hold in every run; so do: an answer reaches its asker and nobody else, nothing on a stream
-/// is lost or comes twice, what is refused reaches no child and makes one record, nothing comes of a
-/// token that is not good nor of another's session, and no token stands where anyone could read it.
+/// All ten, and what else the model watches: an answer reaches its asker and nobody else, nothing on
+/// a stream is lost or comes twice, what is refused reaches no child and makes one record, nothing
+/// comes of a token that is not good nor of another's session, and no token stands where anyone
+/// could read it.
 #[test]
 fn whatever_happens_the_rules_hold() {
-    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-    let mut seeds = 0;
-    each_seed("whatever_happens", 600, |seed| {
-        for (what, count) in Play::run(PlayOptions::wild(seed)).counts {
-            *counts.entry(what).or_default() += count;
-        }
-        seeds += 1;
-    });
-    if seeds < 300 {
+    let seeds = match (number("SIM_SEED"), number("SIM_SEEDS")) {
+        (Some(seed), _) => seed..seed + 1,
+        (None, count) => 0..count.unwrap_or(SEEDS),
+    };
+    let played = seeds.end - seeds.start;
+    let counts = check_all(seeds);
+    if played < 1000 {
         return;
     }
     // A run in which nothing happens shows nothing.
@@ -152,87 +151,9 @@ fn whatever_happens_the_rules_hold() {
         "audit VerifierFailed(Custom)",
     ] {
         let count = counts.get(what).copied().unwrap_or(0);
-        assert!(count >= 5, "{what} happened {count} times in {seeds} seeds");
+        assert!(
+            count >= 5,
+            "{what} happened {count} times in {played} seeds"
+        );
     }
-}
-
-/// The same, with one thing at a time: then the model can also say when a crash is heard of.
-#[test]
-fn one_thing_at_a_time_the_rules_hold() {
-    each_seed("one_thing_at_a_time", 300, |seed| {
-        let mut options = PlayOptions::lockstep(seed, Manner::default());
-        options.calm = false;
-        Play::run(options);
-    });
-}
-
-/// Property 1.
-#[test]
-fn the_same_seed_makes_the_same_trace() {
-    each_seed("the_same_seed", 60, |seed| {
-        let (one, other) = (PlayOptions::wild(seed), PlayOptions::wild(seed));
-        let (one, other) = (Play::run(one), Play::run(other));
-        assert_same(&one.views, &other.views);
-        assert_eq!(one.trace, other.trace);
-        assert_ne!(one.trace, Play::run(PlayOptions::wild(seed + 1)).trace);
-    });
-}
-
-/// Property 2.
-#[test]
-fn how_bytes_are_cut_changes_nothing() {
-    each_seed("how_bytes_are_cut", 25, |seed| {
-        let whole = lockstep(seed, Manner::default());
-        for cuts in [Cuts::Bytes, Cuts::Random(seed)] {
-            let manner = Manner {
-                cuts,
-                ..Manner::default()
-            };
-            assert_same(&whole.views, &lockstep(seed, manner).views);
-        }
-    });
-}
-
-/// Property 3, and that the order in which machines are served changes nothing either.
-#[test]
-fn how_inputs_are_batched_and_ordered_changes_nothing() {
-    each_seed("how_inputs_are_batched", 100, |seed| {
-        let single = lockstep(seed, Manner::default());
-        for batches in [Batches::All, Batches::Random] {
-            let manner = Manner {
-                order: seed + 1,
-                batches,
-                ..Manner::default()
-            };
-            assert_same(&single.views, &lockstep(seed, manner).views);
-        }
-    });
-}
-
-/// Property 4.
-#[test]
-fn waking_every_millisecond_changes_nothing() {
-    each_seed("waking_every_millisecond", 4, |seed| {
-        let sleeping = lockstep(seed, Manner::default());
-        let manner = Manner {
-            wakes: Wakes::Ticks,
-            ..Manner::default()
-        };
-        assert_same(&sleeping.views, &lockstep(seed, manner).views);
-    });
-}
-
-/// Property 7.
-#[test]
-fn without_one_client_the_others_receive_the_same() {
-    each_seed("without_one_client", 100, |seed| {
-        let all = lockstep(seed, Manner::default());
-        for gone in 0..all.views.len() {
-            let mut options = PlayOptions::lockstep(seed, Manner::default());
-            options.without = Some(gone);
-            let mut others = Play::run(options).views;
-            others.remove(&gone);
-            assert_same(&all.views, &others);
-        }
-    });
 }

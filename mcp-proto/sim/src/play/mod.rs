@@ -25,7 +25,7 @@ use self::outside::Question;
 use self::plan::{Op, StartEnd, Tone};
 use self::tokens::{Borne, Outside};
 use crate::rng::{Rng, hash};
-use crate::world::{BEGIN, BEGIN_UNIX, Event, Manner, World};
+use crate::world::{BEGIN, BEGIN_UNIX, Event, Manner, Measure, World};
 
 /// Requests of one client are named from this times its number on.
 const PER_CLIENT: u64 = 1_000_000;
@@ -43,6 +43,8 @@ pub struct PlayOptions {
     pub calm: bool,
     /// A client that does not take part.
     pub without: Option<usize>,
+    /// Measures what the machines allocate.
+    pub measure: Option<Measure>,
 }
 
 impl PlayOptions {
@@ -61,6 +63,7 @@ impl PlayOptions {
             lockstep: false,
             calm: false,
             without: None,
+            measure: None,
         }
     }
 
@@ -72,6 +75,7 @@ impl PlayOptions {
             lockstep: true,
             calm: true,
             without: None,
+            measure: None,
         }
     }
 }
@@ -173,7 +177,7 @@ impl Play {
         };
         let mut play = Self {
             options,
-            world: World::new(policy, options.manner),
+            world: World::measured(policy, options.manner, options.measure),
             dice: Rng::named(options.seed, "play"),
             clients: (0..count).map(|_| Client::default()).collect(),
             minds: BTreeMap::new(),
@@ -185,6 +189,7 @@ impl Play {
             planned: 0,
             counts: BTreeMap::new(),
         };
+        play.world.note(format_args!("play {:?}", options.manner));
         let mut last = 0;
         for client in 0..count {
             let mut after = 0;
