@@ -24,11 +24,6 @@ pub fn check(seed: u64, measure: Option<Measure>) -> BTreeMap<String, u64> {
     assert_same("the same seed again", &one.views, &other.views);
     assert_eq!(one.trace, other.trace, "the same seed, another trace");
 
-    // One thing at a time, so that the model can say when a crash is heard of.
-    let mut orderly = PlayOptions::lockstep(seed, Manner::default());
-    orderly.calm = false;
-    let orderly = Play::run(orderly);
-
     let calm = lockstep(seed, Manner::default());
     driven_otherwise(seed, &calm);
     let dice = &mut Rng::named(seed, "check");
@@ -39,11 +34,13 @@ pub fn check(seed: u64, measure: Option<Measure>) -> BTreeMap<String, u64> {
     others.remove(&gone);
     assert_same("without one client", &calm.views, &others);
 
-    let mut counts = one.counts;
-    for (what, count) in orderly.counts {
-        *counts.entry(what).or_default() += count;
+    // Shared bounds, and one thing at a time: then the model can say when a crash is heard of.
+    if seed.is_multiple_of(4) {
+        let mut orderly = PlayOptions::lockstep(seed, Manner::default());
+        orderly.calm = false;
+        Play::run(orderly);
     }
-    counts
+    one.counts
 }
 
 fn lockstep(seed: u64, manner: Manner) -> Outcome {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use mcp_proto::UpstreamId;
 use serde_json::Value;
 
-use super::ledger::{ID, Ledger, Said, SaidKind, SentKind, TOKEN, filler};
+use super::ledger::{ID, Ledger, Said, SaidKind, SentKind, TOKEN, filler, marker};
 use super::plan::Start;
 use crate::rng::hash;
 use crate::world::World;
@@ -63,14 +63,14 @@ impl Mind {
     /// Reads a line, and checks that it is what a client sent.
     pub(super) fn reads(&mut self, line: &str, ledger: &mut Ledger) -> Reaction {
         let message: Value = serde_json::from_str(line).expect("JSON");
-        if super::ledger::marker(line).is_none() {
+        let Some(marker) = marker(&message) else {
             // What the gateway says by itself: that a call timed out, or that a request did.
             let timed_out = message["params"]["reason"] == "timed out";
             let failed = message["error"]["code"] == -32001;
             assert!(timed_out || failed, "the gateway says {line}");
             return Reaction::None;
-        }
-        let marker = ledger.child_reads(self.client, line);
+        };
+        ledger.child_reads(self.client, &marker, line);
         match ledger.sent[&marker].kind.clone() {
             SentKind::Initialize => Reaction::Initialize {
                 minted: ledger.sent[&marker].minted.clone(),

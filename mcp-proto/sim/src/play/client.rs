@@ -586,12 +586,13 @@ impl Play {
     }
 
     fn message(&mut self, client: usize, stream: usize, text: &str) {
-        let members = fields(text);
-        let id = members.get("id").map(|id| id.get().to_owned());
-        let marker = marker(text);
-        let method = members.get("method").map(|method| method.get().to_owned());
-        match (method, id) {
-            (None, Some(id)) => self.answered(client, stream, text, &id, marker.as_deref()),
+        let message: Value = serde_json::from_str(text).expect("JSON");
+        let id = message.get("id");
+        // As it is written.
+        let id = id.map(|_| fields(text)["id"].get().to_owned());
+        let marker = marker(&message);
+        match (message.get("method"), id) {
+            (None, Some(id)) => self.answered(client, stream, text, &message, &id, marker),
             (Some(_), Some(id)) => {
                 let marker = marker.expect("the gateway asks nothing");
                 let kind = self.ledger.said.get(&marker).map(|said| said.kind.clone());
@@ -611,13 +612,19 @@ impl Play {
                     self.plan((choice >> 8) % 700, client, choice, act);
                 }
             }
-            (Some(_), None) => self.notified(client, stream, text, marker),
+            (Some(_), None) => self.notified(client, stream, text, &message, marker),
             (None, None) => panic!("no message: {text}"),
         }
     }
 
-    fn notified(&mut self, client: usize, stream: usize, text: &str, marker: Option<String>) {
-        let message: Value = serde_json::from_str(text).expect("JSON");
+    fn notified(
+        &mut self,
+        client: usize,
+        stream: usize,
+        text: &str,
+        message: &Value,
+        marker: Option<String>,
+    ) {
         let Some(marker) = marker else {
             assert_eq!(message["method"], "notifications/cancelled", "{text}");
             assert_eq!(message["params"]["reason"], "timed out");
@@ -660,8 +667,9 @@ impl Play {
         client: usize,
         stream: usize,
         text: &str,
+        message: &Value,
         id: &str,
-        marker: Option<&str>,
+        marker: Option<String>,
     ) {
         let calls = self.clients[client].calls.iter_mut();
         let mut calls = calls.filter(|call| call.stream == stream && call.id == id);
@@ -671,12 +679,11 @@ impl Play {
         call.answers += 1;
         assert_eq!(call.answers, 1, "answered twice: {text}");
         let is_initialize = self.ledger.sent[&call.marker].kind == SentKind::Initialize;
-        let message: Value = serde_json::from_str(text).expect("JSON");
         if let Some(marker) = marker {
             let kind = SaidKind::Answer(call.marker.clone());
-            let said = self.ledger.said.get(marker);
+            let said = self.ledger.said.get(&marker);
             assert_eq!(said.map(|said| &said.kind), Some(&kind), "{text}");
-            self.ledger.client_reads(client, marker, text, id);
+            self.ledger.client_reads(client, &marker, text, id);
             self.count("answers");
         } else if is_initialize && message["result"].is_object() {
             let this = &mut self.clients[client];

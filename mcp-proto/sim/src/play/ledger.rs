@@ -93,12 +93,11 @@ impl Ledger {
         found.map(|(marker, _)| marker.clone())
     }
 
-    /// A child reads a line. The marker is returned.
-    pub(super) fn child_reads(&mut self, client: usize, line: &str) -> String {
-        let marker = marker(line).unwrap_or_else(|| panic!("no marker in {line}"));
+    /// A child reads a line that holds this marker.
+    pub(super) fn child_reads(&mut self, client: usize, marker: &str, line: &str) {
         let message = fields(line);
         let id = message.get("id").map_or("", |id| id.get());
-        let known = match &self.sent[&marker].kind {
+        let known = match &self.sent[marker].kind {
             SentKind::Initialize | SentKind::Call => id.to_owned(),
             SentKind::Notification => String::new(),
             SentKind::Cancel(raw) => {
@@ -114,7 +113,7 @@ impl Ledger {
             },
             SentKind::Bogus => panic!("a child reads what should have been refused: {line}"),
         };
-        let sent = self.sent.get_mut(&marker).expect("it was sent");
+        let sent = self.sent.get_mut(marker).expect("it was sent");
         assert_eq!(
             sent.client, client,
             "a child reads what another client sent"
@@ -125,7 +124,6 @@ impl Ledger {
         let expected = expected.trim().replace(['\n', '\r'], " ");
         assert_eq!(line, expected, "a payload was changed");
         sent.minted = known;
-        marker
     }
 
     /// A client reads a message that holds this marker, with this id or token where it is its own.
@@ -150,8 +148,7 @@ pub(super) fn fields(text: &str) -> BTreeMap<String, Box<RawValue>> {
 }
 
 /// The marker in a message.
-pub(super) fn marker(text: &str) -> Option<String> {
-    let message: Value = serde_json::from_str(text).expect("JSON");
+pub(super) fn marker(message: &Value) -> Option<String> {
     let places = ["/params/marker", "/result/marker", "/error/data/marker"];
     let found = places.iter().find_map(|place| message.pointer(place));
     Some(found?.as_str().expect("markers are text").to_owned())

@@ -122,7 +122,7 @@ pub enum Event {
 
 /// One HTTP request on its connection.
 struct Wire {
-    exchange: Option<Exchange>,
+    exchange: Exchange,
     mail: VecDeque<ExchangeMail>,
     upload: Bytes,
     uploading: bool,
@@ -132,7 +132,8 @@ struct Wire {
     /// The client leaves when it has read this much.
     leaves_at: Option<usize>,
     ended: bool,
-    over: bool,
+    /// Its client is gone, or was sent away.
+    gone: bool,
     response: Response,
 }
 
@@ -174,8 +175,8 @@ pub struct World {
     cuts: Rng,
     gateway: Gateway,
     wires: BTreeMap<ExchangeId, Wire>,
-    /// Wires that something may still happen on.
-    open: BTreeSet<ExchangeId>,
+    /// What was received on those that are gone.
+    responses: BTreeMap<ExchangeId, Response>,
     lines: BTreeMap<UpstreamId, Line>,
     children: BTreeMap<UpstreamId, Child>,
     /// Upstreams in the order in which they were opened, with the exchange that they were opened
@@ -219,7 +220,7 @@ impl World {
             gateway: held.by(|| Gateway::new(policy, [7; 32], at(now, 0))),
             held,
             wires: BTreeMap::new(),
-            open: BTreeSet::new(),
+            responses: BTreeMap::new(),
             lines: BTreeMap::new(),
             children: BTreeMap::new(),
             opened: Vec::new(),
@@ -288,7 +289,7 @@ impl World {
     /// Forgets what no machine remembers: requests that are over, dead children, lines that were
     /// read, bytes that were received, and records.
     pub fn forget_history(&mut self) {
-        self.wires.retain(|_, wire| !wire.over);
+        self.responses.clear();
         self.children.retain(|_, child| child.lives());
         self.opened.clear();
         self.audit = Vec::new();
@@ -338,20 +339,18 @@ impl World {
 
     /// What the client has read of a response.
     pub fn response(&self, exchange: ExchangeId) -> &Response {
-        &self.wires[&exchange].response
+        let open = self.wires.get(&exchange);
+        open.map_or_else(|| &self.responses[&exchange], |wire| &wire.response)
     }
 
     /// Whether nothing more will happen on this request's connection.
     pub fn is_over(&self, exchange: ExchangeId) -> bool {
-        self.wires[&exchange].over
+        !self.wires.contains_key(&exchange)
     }
 
     /// Requests whose connections are still in use.
     pub fn open_requests(&self) -> impl Iterator<Item = ExchangeId> {
-        self.wires
-            .iter()
-            .filter(|(_, wire)| !wire.over)
-            .map(|(&id, _)| id)
+        self.wires.keys().copied()
     }
 
     /// Bytes that wait for readers, and for children to read.

@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use mcp_proto::{
-    AuditRecord, Exchange, ExchangeId, ExchangeMail, ExchangeOutput, GatewayMail, GatewayOutput,
-    Opening, Stop, Upstream, UpstreamId, UpstreamMail, UpstreamOutput,
+    AuditRecord, ExchangeId, ExchangeMail, ExchangeOutput, GatewayMail, GatewayOutput, Opening,
+    Stop, Upstream, UpstreamId, UpstreamMail, UpstreamOutput,
 };
 
 use super::{Event, Line, World};
@@ -79,9 +79,10 @@ impl World {
     pub(super) fn drain_exchange(&mut self, id: ExchangeId) -> bool {
         let mut done = false;
         loop {
-            let wire = self.wires.get_mut(&id).expect("a request of this world");
-            let exchange = wire.exchange.as_mut();
-            let Some(output) = self.held.by(|| exchange.and_then(Exchange::poll_output)) else {
+            let Some(wire) = self.wires.get_mut(&id) else {
+                return done;
+            };
+            let Some(output) = self.held.by(|| wire.exchange.poll_output()) else {
                 return done;
             };
             done = true;
@@ -90,7 +91,7 @@ impl World {
                 ExchangeOutput::ToUpstream { upstream, mail } => self.mail_upstream(upstream, mail),
                 ExchangeOutput::Head(head) => {
                     assert!(wire.response.head.is_none(), "one head");
-                    assert!(!wire.over, "nothing is sent to nobody");
+                    assert!(!wire.gone, "nothing is sent to nobody");
                     wire.response.head = Some(head);
                     self.events.push_back(Event::Received(id));
                 }
@@ -106,8 +107,7 @@ impl World {
                 ExchangeOutput::End => {
                     assert!(wire.response.head.is_some(), "a head before the end");
                     assert!(!std::mem::replace(&mut wire.ended, true), "one end");
-                    let exchange = wire.exchange.as_ref();
-                    assert!(exchange.is_some_and(Exchange::is_done), "it ends once");
+                    assert!(wire.exchange.is_done(), "it ends once");
                     self.look_over(id);
                 }
                 ExchangeOutput::Audit(record) => self.keep(record),
@@ -195,9 +195,7 @@ impl World {
     }
 
     fn mail_exchange(&mut self, id: ExchangeId, mail: ExchangeMail) {
-        if let Some(wire) = self.wires.get_mut(&id)
-            && wire.exchange.is_some()
-        {
+        if let Some(wire) = self.wires.get_mut(&id) {
             wire.mail.push_back(mail);
         } else {
             self.held.free(mail);

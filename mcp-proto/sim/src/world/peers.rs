@@ -19,7 +19,7 @@ impl World {
         let now = self.clocks();
         let limits = &self.gateway.policy().limits;
         let wire = Wire {
-            exchange: Some(self.held.by(|| Exchange::new(exchange, limits, now))),
+            exchange: self.held.by(|| Exchange::new(exchange, limits, now)),
             mail: VecDeque::new(),
             upload: request.body.clone(),
             uploading: !request.stalls,
@@ -27,12 +27,12 @@ impl World {
             reading: request.reads,
             leaves_at: request.leaves_at,
             ended: false,
-            over: false,
+            gone: false,
             response: Response::default(),
         };
+        assert!(!self.responses.contains_key(&exchange));
         let before = self.wires.insert(exchange, wire);
         assert!(before.is_none(), "{exchange:?} is used twice");
-        self.open.insert(exchange);
         let authority = request.authority.as_deref();
         let fields = request
             .fields
@@ -101,8 +101,9 @@ impl World {
 
     /// A client that held back its body sends it.
     pub fn upload(&mut self, exchange: ExchangeId) {
-        self.wire(exchange).uploading = true;
-        self.open.insert(exchange);
+        if let Some(wire) = self.wires.get_mut(&exchange) {
+            wire.uploading = true;
+        }
     }
 
     /// The driver has no memory for more of this body.
@@ -121,9 +122,8 @@ impl World {
 
     fn with_exchange(&mut self, id: ExchangeId, handle: fn(&mut Exchange, Now)) {
         let now = self.clocks();
-        let wire = self.wires.get_mut(&id).expect("a request of this world");
-        if let Some(exchange) = &mut wire.exchange {
-            self.held.by(|| handle(exchange, now));
+        if let Some(wire) = self.wires.get_mut(&id) {
+            self.held.by(|| handle(&mut wire.exchange, now));
         }
         self.drain_exchange(id);
     }
@@ -137,8 +137,9 @@ impl World {
     /// A client stops reading, or reads on.
     pub fn set_reading(&mut self, exchange: ExchangeId, reading: bool) {
         self.note(format_args!("reading {exchange:?} {reading}"));
-        self.wire(exchange).reading = reading;
-        self.open.insert(exchange);
+        if let Some(wire) = self.wires.get_mut(&exchange) {
+            wire.reading = reading;
+        }
     }
 
     /// A child runs, or could not be started.

@@ -1,7 +1,7 @@
 //! What happens by itself.
 
 use bytes::Bytes;
-use mcp_proto::{Exchange, ExchangeId, UpstreamId};
+use mcp_proto::{ExchangeId, UpstreamId};
 
 use super::{Batches, Cuts, Event, Line, Source, Unit, Wire, World};
 use crate::process::Child;
@@ -55,19 +55,22 @@ impl World {
     }
 
     fn units(&self) -> impl Iterator<Item = Unit> {
-        let wires = self.open.iter().copied();
-        let wires = wires.filter(|id| self.wires[id].sources().next().is_some());
+        let wires = self.wires.iter();
+        let wires = wires.filter(|(_, wire)| wire.sources().next().is_some());
         let lines = self.lines.iter();
         let lines = lines.filter(|(id, line)| line.sources(&self.children[id]).next().is_some());
         wires
-            .map(Unit::Wire)
+            .map(|(&id, _)| Unit::Wire(id))
             .chain(lines.map(|(&id, _)| Unit::Line(id)))
     }
 
     /// Gives a machine one input.
     fn feed(&mut self, unit: Unit) -> bool {
         let source = match unit {
-            Unit::Wire(id) => one(self.wires[&id].sources(), &mut self.order),
+            Unit::Wire(id) => self
+                .wires
+                .get(&id)
+                .and_then(|wire| one(wire.sources(), &mut self.order)),
             Unit::Line(id) => self.lines.get(&id).and_then(|line| {
                 let sources = line.sources(&self.children[&id]);
                 one(sources, &mut self.order)
@@ -98,27 +101,23 @@ impl World {
         let Some(wire) = self.wires.get_mut(&id) else {
             return;
         };
+        let exchange = &mut wire.exchange;
         match source {
             Source::Mail => {
-                let mail = wire.mail.pop_front();
-                if let (Some(exchange), Some(mail)) = (&mut wire.exchange, mail) {
+                if let Some(mail) = wire.mail.pop_front() {
                     self.held.by(|| exchange.handle_mail(mail, now));
                 }
             }
+            Source::Upload if wire.upload.is_empty() => {
+                wire.uploading = false;
+                self.held.by(|| exchange.handle_body_end(now));
+            }
             Source::Upload => {
-                let Some(exchange) = &mut wire.exchange else {
-                    return;
-                };
-                if wire.upload.is_empty() {
-                    wire.uploading = false;
-                    self.held.by(|| exchange.handle_body_end(now));
-                } else {
-                    let size = cut(&mut self.cuts, self.manner.cuts, wire.upload.len());
-                    let chunk = wire.upload.split_to(size);
-                    self.held.by(|| {
-                        exchange.handle_body(Bytes::copy_from_slice(&chunk), now);
-                    });
-                }
+                let size = cut(&mut self.cuts, self.manner.cuts, wire.upload.len());
+                let chunk = wire.upload.split_to(size);
+                self.held.by(|| {
+                    exchange.handle_body(Bytes::copy_from_slice(&chunk), now);
+                });
             }
             Source::Download => {
                 let mut size = cut(&mut self.cuts, self.manner.cuts, wire.pipe.len());
@@ -128,9 +127,7 @@ impl World {
                 wire.response
                     .body
                     .extend_from_slice(&wire.pipe.split_to(size));
-                if let Some(exchange) = &mut wire.exchange {
-                    self.held.by(|| exchange.handle_written(size, now));
-                }
+                self.held.by(|| exchange.handle_written(size, now));
                 self.events.push_back(Event::Received(id));
             }
             Source::Stdout | Source::Stdin | Source::StdoutClosed | Source::Exit => {}
@@ -185,61 +182,56 @@ impl World {
 
     /// Whether a response is complete, or its client has seen enough.
     pub(super) fn look_over(&mut self, id: ExchangeId) {
-        let wire = self.wire(id);
+        let Some(wire) = self.wires.get_mut(&id) else {
+            return;
+        };
         let read = wire.response.body.len();
-        if !wire.over && wire.leaves_at.is_some_and(|leaves_at| read >= leaves_at) {
+        if !wire.gone && wire.leaves_at.is_some_and(|leaves_at| read >= leaves_at) {
             wire.response.left = true;
             return self.hang_up(id);
         }
-        if wire.ended && wire.pipe.is_empty() && !wire.over {
-            wire.over = true;
+        if wire.ended && wire.pipe.is_empty() && !wire.gone {
             wire.response.complete = true;
-            let exchange = wire.exchange.take();
-            self.held.free(exchange);
-            self.open.remove(&id);
-            self.events.push_back(Event::Over(id));
+            self.close(id);
         }
     }
 
     /// Closes a connection, from whichever end: the rule of `Exchange::handle_disconnect`.
     pub(super) fn hang_up(&mut self, id: ExchangeId) {
         let now = self.clocks();
-        let wire = self.wires.get_mut(&id).expect("a request of this world");
-        if wire.over {
+        let Some(wire) = self.wires.get_mut(&id).filter(|wire| !wire.gone) else {
             return;
-        }
-        wire.over = true;
+        };
+        wire.gone = true;
         wire.pipe.clear();
-        if let Some(exchange) = &mut wire.exchange {
-            self.held.by(|| {
-                let awaits = exchange.awaits_gateway();
-                for mail in wire.mail.drain(..) {
-                    if awaits {
-                        exchange.handle_mail(mail, now);
-                    }
+        self.held.by(|| {
+            let awaits = wire.exchange.awaits_gateway();
+            for mail in wire.mail.drain(..) {
+                if awaits {
+                    wire.exchange.handle_mail(mail, now);
                 }
-                exchange.handle_disconnect(now);
-            });
-        }
+            }
+            wire.exchange.handle_disconnect(now);
+        });
         self.drain_exchange(id);
-        let exchange = self.wire(id).exchange.take();
-        let done = exchange.as_ref().is_none_or(Exchange::is_done);
-        assert!(done, "a disconnected exchange is done");
-        self.held.free(exchange);
-        self.open.remove(&id);
-        self.events.push_back(Event::Over(id));
+        self.close(id);
     }
 
-    pub(super) fn wire(&mut self, id: ExchangeId) -> &mut Wire {
-        self.wires.get_mut(&id).expect("a request of this world")
+    /// Keeps only what was received.
+    fn close(&mut self, id: ExchangeId) {
+        let mut wire = self.wires.remove(&id).expect("a request of this world");
+        assert!(wire.exchange.is_done(), "what is over is done");
+        self.held.by(|| wire.mail.clear());
+        self.held.free(wire.exchange);
+        self.responses.insert(id, wire.response);
+        self.events.push_back(Event::Over(id));
     }
 }
 
 impl Wire {
     fn sources(&self) -> impl Iterator<Item = Source> + Clone + use<> {
-        let exchange = self.exchange.as_ref();
-        let mail = exchange.is_some() && !self.mail.is_empty();
-        let upload = self.uploading && exchange.is_some_and(Exchange::wants_body);
+        let mail = !self.mail.is_empty();
+        let upload = self.uploading && self.exchange.wants_body();
         let read = self.response.body.len();
         let stays = self.leaves_at.is_none_or(|leaves_at| read < leaves_at);
         let download = self.reading && stays && !self.pipe.is_empty();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mcp_proto::{Exchange, Instant};
+use mcp_proto::Instant;
 
 use super::{Wakes, World};
 
@@ -12,10 +12,8 @@ const TICK: Duration = Duration::from_nanos(1);
 impl World {
     /// When the next machine wants to be told the time.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let exchanges = self.open.iter().filter_map(|id| {
-            let exchange = self.wires[id].exchange.as_ref()?;
-            exchange.poll_timeout()
-        });
+        let exchanges = self.wires.values();
+        let exchanges = exchanges.filter_map(|wire| wire.exchange.poll_timeout());
         let upstreams = self.lines.values();
         let upstreams = upstreams.filter_map(|line| line.upstream.poll_timeout());
         let gateway = self.gateway.poll_timeout();
@@ -97,12 +95,13 @@ impl World {
                 assert!(due || !done, "{id:?} does something before its time");
             }
         }
-        for id in self.open.iter().copied().collect::<Vec<_>>() {
-            let wire = self.wires.get_mut(&id).expect("an open request");
-            let due = is_due(wire.exchange.as_ref().and_then(Exchange::poll_timeout));
-            if let Some(exchange) = &mut wire.exchange
-                && (due || all)
-            {
+        for id in self.wires.keys().copied().collect::<Vec<_>>() {
+            let Some(wire) = self.wires.get_mut(&id) else {
+                continue;
+            };
+            let exchange = &mut wire.exchange;
+            let due = is_due(exchange.poll_timeout());
+            if due || all {
                 self.held.by(|| exchange.handle_timeout(now));
                 assert!(!is_due(exchange.poll_timeout()), "a timer is stuck");
                 let done = self.drain_exchange(id);
