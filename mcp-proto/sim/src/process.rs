@@ -9,6 +9,7 @@ use mcp_proto::{Instant, Stop};
 pub struct Child {
     runs: bool,
     failed: bool,
+    lost: bool,
     /// Written to it and not read by it.
     stdin: BytesMut,
     stdin_closing: bool,
@@ -36,6 +37,7 @@ impl Default for Child {
         Self {
             runs: false,
             failed: false,
+            lost: false,
             stdin: BytesMut::new(),
             stdin_closing: false,
             stdin_end_seen: false,
@@ -91,6 +93,18 @@ impl Child {
             self.stdout_closed = true;
             self.stdin.clear();
         }
+    }
+
+    /// Its driver failed, and killed it.
+    pub(crate) fn lose(&mut self) {
+        self.exit();
+        self.lost = true;
+        self.reaped = true;
+    }
+
+    /// Whether its driver failed.
+    pub fn is_lost(&self) -> bool {
+        self.lost
     }
 
     pub(crate) fn queue(&mut self, frame: &Frame) {

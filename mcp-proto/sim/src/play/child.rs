@@ -122,20 +122,28 @@ impl Mind {
         }
         let minted = ledger.sent[call].minted.clone();
         match what {
-            'a' | 'e' | 'b' => {
+            'a' | 'e' | 'b' | '2' => {
                 // Some children answer cancelled calls, most do not.
                 let ignores =
                     self.cancelled.contains(call) && !hash(call.as_bytes()).is_multiple_of(3);
                 if ignores || !self.unanswered.remove(call) {
                     return;
                 }
-                let answer = self.compose(what, call, ledger);
+                let kind = if what == '2' { 'a' } else { what };
+                let answer = self.compose(kind, call, ledger);
                 let answer = answer.replace(ID, &minted);
                 if what == 'b' && self.start.version == "2025-03-26" {
                     let note = self.compose('n', call, ledger);
                     self.write(&format!("[{note} ,\t{answer}]"), world);
                 } else {
                     self.write(&answer, world);
+                }
+                if what == '2' {
+                    let again = r#""result":{"marker":"again"}}"#;
+                    self.write(
+                        &format!(r#"{{"jsonrpc":"2.0","id":{minted},{again}"#),
+                        world,
+                    );
                 }
             }
             'p' => {
@@ -156,7 +164,24 @@ impl Mind {
                     self.write(&text, world);
                 }
             }
+            'm' => {
+                for _ in 0..200 {
+                    let text = self.compose('w', call, ledger);
+                    self.write(&text, world);
+                }
+            }
             'g' => self.write("garbage {\"jsonrpc\": 2.0", world),
+            'o' => self.write("\r\n\n \t\n", world),
+            'u' => {
+                self.finish_half(world);
+                let line = b"{\"jsonrpc\":\"2.0\",\"method\":\"\xff\xc0\x80\"}\n";
+                world.child_writes(self.upstream, line);
+            }
+            'F' => {
+                self.finish_half(world);
+                world.child_writes(self.upstream, &[b'x'; 200_000]);
+                self.half = Some("\n".to_owned());
+            }
             'd' => {
                 let forged = format!(
                     r#"{{"jsonrpc":"2.0","id":{minted}99,"result":{{"marker":"forged"}}}}"#
@@ -178,6 +203,13 @@ impl Mind {
             's' => world.child_mut(self.upstream).reads = false,
             'r' => world.child_mut(self.upstream).reads = true,
             'x' => world.child_exits(self.upstream),
+            'z' => {
+                let text = self.compose('n', call, ledger);
+                self.finish_half(world);
+                world.child_writes(self.upstream, &text.as_bytes()[..text.len() / 2]);
+                world.child_exits(self.upstream);
+            }
+            'X' => world.lose(self.upstream),
             'c' => world.child_mut(self.upstream).close_stdout(),
             _ => unreachable!("an unknown step"),
         }

@@ -7,7 +7,7 @@ use mcp_proto::{AuditEvent, ExchangeId, UpstreamId};
 use serde_json::Value;
 
 use super::ledger::{ID, SaidKind, SentKind, TOKEN, fields, filler, marker};
-use super::plan::{How, Op, Start, Step};
+use super::plan::{BodyEnd, How, Op, Start, Step};
 use super::tokens::Borne;
 use super::{Act, PER_CLIENT, Play};
 use crate::request::{Event as StreamEvent, Events, Request};
@@ -135,7 +135,7 @@ impl Play {
     pub(super) fn op(&mut self, client: usize, key: u64, op: Op) {
         match op {
             Op::Initialize(start) => self.initialize(client, start),
-            Op::Call { .. } | Op::Again | Op::Stall(_)
+            Op::Call { .. } | Op::Again | Op::Stall(..)
                 if self.clients[client].session.is_none() && !key.is_multiple_of(4) => {}
             Op::Call { steps, token, how } => {
                 let (marker, text) = self.call(client, &steps, token, None);
@@ -164,7 +164,8 @@ impl Play {
                 };
                 let stream = self.clients[client].new_stream(how);
                 let request = dress(Request::get().session(&session), how);
-                self.send(client, request, vec![], Some(stream), None);
+                let exchange = self.send(client, request, vec![], Some(stream), None);
+                self.read_late(client, exchange, how);
             }
             Op::Leave => {
                 let asked = self.clients[client].asked.iter();
@@ -191,17 +192,22 @@ impl Play {
                 }
             }
             Op::Forge => self.forge(client, key),
-            Op::Stall(after) => {
+            Op::Stall(end, after) => {
                 let steps = [Step {
                     after: 5,
                     what: 'a',
                 }];
                 let (marker, text) = self.call(client, &steps, false, None);
+                if end != BodyEnd::Whole {
+                    self.ledger.sent.get_mut(&marker).expect("sent").kind = SentKind::Bogus;
+                }
                 let exchange = self.post_calls(client, vec![marker], text, How::default(), true);
-                if let (Some(exchange), Some(after)) = (exchange, after) {
-                    self.plan(after, client, key, Act::Upload(exchange));
+                self.count(&format!("body {end:?}"));
+                if end != BodyEnd::Never {
+                    self.plan(after, client, key, Act::EndBody(exchange, end));
                 }
             }
+            Op::Strange(choice) => self.strange(client, choice),
             Op::Delete => {
                 let Some(session) = self.clients[client].session.take() else {
                     return;
@@ -366,7 +372,7 @@ impl Play {
         text: String,
         how: How,
         stalls: bool,
-    ) -> Option<ExchangeId> {
+    ) -> ExchangeId {
         let stream = self.clients[client].new_stream(how);
         let mut request = dress(Request::post(text), how);
         if let Some(session) = self.clients[client].session.clone() {
@@ -375,7 +381,9 @@ impl Play {
         if stalls {
             request = request.stalling();
         }
-        Some(self.send(client, request, markers, Some(stream), None))
+        let exchange = self.send(client, request, markers, Some(stream), None);
+        self.read_late(client, exchange, how);
+        exchange
     }
 
     fn batch(&mut self, client: usize, calls: &[Vec<Step>], how: How) {
@@ -448,6 +456,45 @@ impl Play {
         self.say(client, &marker, &text, SentKind::Bogus);
     }
 
+    /// Sends a message whose head forbids it.
+    fn strange(&mut self, client: usize, choice: u64) {
+        let Some(session) = self.clients[client].session.clone() else {
+            return;
+        };
+        let marker = self.marker(client);
+        let text = format!(
+            "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\",\"params\":{{\"marker\":\"{marker}\"}}}}"
+        );
+        self.ledger.send(client, &marker, &text, SentKind::Bogus);
+        let request = Request::post(text).session(&session);
+        let request = match choice % 10 {
+            0 => request.without("host"),
+            1 => request.with("host", "rebound.example"),
+            2 => request.field("origin", "http://127.0.0.1.evil"),
+            3 => request.with("content-type", "text/plain"),
+            4 => request.with("accept", "application/json"),
+            5 => request.field("mcp-session-id", &session),
+            6 => request.with("mcp-session-id", &session.replace(['0', '1'], "2")),
+            7 => request.field("mcp-protocol-version", "1999-12-31"),
+            8 => request.field("content-encoding", "gzip"),
+            _ => request.without("mcp-session-id"),
+        };
+        self.count("strange");
+        let exchange = self.send(client, request, vec![marker], None, None);
+        let asked = self.clients[client].asked.get_mut(&exchange);
+        let asked = asked.expect("it was sent");
+        asked.must_refuse = true;
+        asked.session = None;
+    }
+
+    /// A client that did not read begins to.
+    fn read_late(&mut self, client: usize, exchange: ExchangeId, how: How) {
+        if let Some(after) = how.late.filter(|_| !how.unread) {
+            self.count("slow reader");
+            self.plan(after, client, 4, Act::Read(exchange));
+        }
+    }
+
     fn forge(&mut self, client: usize, key: u64) {
         let Some(session) = self.clients[client].session.clone() else {
             return;
@@ -505,7 +552,7 @@ impl Play {
 }
 
 fn dress(request: Request, how: How) -> Request {
-    let request = if how.unread {
+    let request = if how.unread || how.late.is_some() {
         request.unread()
     } else {
         request
@@ -792,7 +839,9 @@ impl Play {
         let can_resume = of.last_id.is_some() && !of.lost;
         if complete {
             let is_call = this.calls.iter().any(|call| call.stream == stream);
-            if ended && (!is_call || !can_resume) {
+            let child = self.sessions.get(&of.session);
+            let lost = child.is_some_and(|&child| self.world.child(child).is_lost());
+            if lost || ended && (!is_call || !can_resume) {
                 of.lost = true;
                 return;
             }

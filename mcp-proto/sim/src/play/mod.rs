@@ -22,7 +22,7 @@ use self::child::{Mind, Reaction};
 use self::client::Client;
 use self::ledger::Ledger;
 use self::outside::Question;
-use self::plan::{Op, StartEnd, Tone};
+use self::plan::{BodyEnd, Op, StartEnd, Tone};
 use self::tokens::{Borne, Outside};
 use crate::rng::{Rng, hash};
 use crate::world::{BEGIN, BEGIN_UNIX, Event, Manner, Measure, World};
@@ -127,7 +127,8 @@ enum Act {
     Resume {
         stream: usize,
     },
-    Upload(ExchangeId),
+    EndBody(ExchangeId, BodyEnd),
+    Read(ExchangeId),
     Leave(ExchangeId),
     /// Whoever was asked this, about a token perhaps, answers; `wrong` says how, if they do not say
     /// what is true.
@@ -343,11 +344,11 @@ impl Play {
                     .get_mut(&upstream)
                     .expect("a child that was told");
                 mind.step(&call, what, &mut self.world, &mut self.ledger);
-                if self.options.lockstep && matches!(what, 'x' | 'c') {
+                if self.options.lockstep && matches!(what, 'x' | 'c' | 'z' | 'X') {
                     self.settle();
                     self.check_end(client, upstream);
                 }
-                if what == 'h' {
+                if matches!(what, 'h' | 'F') {
                     self.plan(60, client, hash(call.as_bytes()), Act::FinishHalf(upstream));
                 }
             }
@@ -365,11 +366,13 @@ impl Play {
                 again,
             } => self.answer(client, &request, &session, again),
             Act::Resume { stream } => self.resume(client, stream),
-            Act::Upload(exchange) => {
-                if !self.world.is_over(exchange) {
-                    self.world.upload(exchange);
-                }
-            }
+            Act::EndBody(exchange, end) => match end {
+                BodyEnd::Never => {}
+                BodyEnd::Whole => self.world.upload(exchange),
+                BodyEnd::NoRoom => self.world.no_room(exchange),
+                BodyEnd::Malformed => self.world.body_malformed(exchange),
+            },
+            Act::Read(exchange) => self.world.set_reading(exchange, true),
             Act::Tell {
                 number,
                 token,
@@ -377,16 +380,13 @@ impl Play {
             } => self.tell(number, token, wrong),
             Act::TakeBack => self.take_back(),
             Act::Drain => self.world.drain(),
-            Act::Leave(exchange) => {
-                if !self.world.is_over(exchange) {
-                    self.world.leave(exchange);
-                }
-            }
+            Act::Leave(exchange) => self.world.leave(exchange),
         }
     }
 
     /// Takes note of what has happened.
     fn hear(&mut self) {
+        self.debug_memory("most");
         while let Some(event) = self.world.next_event() {
             match event {
                 Event::Spawn(upstream) => self.spawn(upstream),
@@ -407,6 +407,13 @@ impl Play {
                     self.asked_outside(Question::Opinion(verification, token));
                 }
             }
+        }
+    }
+
+    fn debug_memory(&mut self, what: &str) {
+        if let Some(b) = self.world.held_bytes() {
+            let e = self.counts.entry(format!("mem {what}")).or_default();
+            *e = (*e).max(b.max(0) as u64);
         }
     }
 
@@ -510,6 +517,7 @@ impl Play {
         for (upstream, child) in self.world.children() {
             assert!(!child.lives(), "{upstream:?} lives");
         }
+        self.debug_memory("end");
         let opened = self.world.opened().len();
         *self.counts.entry("children".to_owned()).or_default() += opened as u64;
     }

@@ -129,6 +129,7 @@ impl Play {
             }
             None => {
                 self.outside.fetches += 1;
+                self.outside.open += 1;
                 (usize::MAX, format!("fetch {}", self.outside.fetches))
             }
         };
@@ -183,8 +184,9 @@ impl Play {
             self.count("nonsense");
         }
         let (now, unix_seconds) = (self.world.now(), self.world.unix_seconds());
-        if let Some(token) = token {
-            self.outside.tokens[token].open -= 1;
+        match token {
+            Some(token) => self.outside.tokens[token].open -= 1,
+            None => self.outside.open -= 1,
         }
         let known = token.map(|token| &self.outside.tokens[token]);
         let good = known.filter(|known| known.is_good(now, unix_seconds));

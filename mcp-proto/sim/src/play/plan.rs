@@ -45,9 +45,22 @@ pub(super) enum Op {
     Again,
     /// Resumes from where nobody ever was.
     Forge,
-    /// Begins a body, and ends it so many milliseconds later, or never.
-    Stall(Option<u64>),
+    /// Begins a body that ends so, so many milliseconds later.
+    Stall(BodyEnd, u64),
+    /// Sends a head that is not to be let in.
+    Strange(u64),
     Delete,
+}
+
+/// How a body that was held back ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BodyEnd {
+    Never,
+    Whole,
+    /// The driver has no memory for it.
+    NoRoom,
+    /// Its framing is broken.
+    Malformed,
 }
 
 /// How a session begins.
@@ -77,6 +90,8 @@ pub(super) enum StartEnd {
 pub(super) struct How {
     pub(super) leaves_at: Option<usize>,
     pub(super) unread: bool,
+    /// Begins to read so many milliseconds late.
+    pub(super) late: Option<u64>,
 }
 
 /// What a run is to be like.
@@ -193,8 +208,17 @@ fn op(dice: &mut Rng, tone: Tone) -> Op {
         82..86 => Op::Bad(dice.draw()),
         86..89 => Op::Again,
         89..92 => Op::Forge,
-        92..95 => Op::Stall(dice.percent(70).then(|| dice.draw() % 3000)),
+        92..95 => {
+            let end = match dice.below(10) {
+                0..2 => BodyEnd::Never,
+                2..4 => BodyEnd::NoRoom,
+                4..6 => BodyEnd::Malformed,
+                _ => BodyEnd::Whole,
+            };
+            Op::Stall(end, dice.draw() % 3000)
+        }
         95..97 => Op::Delete,
+        97..98 => Op::Strange(dice.draw()),
         _ => Op::Initialize(start(dice, tone)),
     }
 }
@@ -202,7 +226,8 @@ fn op(dice: &mut Rng, tone: Tone) -> Op {
 fn how(dice: &mut Rng) -> How {
     How {
         leaves_at: dice.percent(20).then(|| 1 + dice.below(600)),
-        unread: dice.percent(7),
+        unread: dice.percent(5),
+        late: dice.percent(5).then(|| dice.draw() % 5000),
     }
 }
 
@@ -217,23 +242,30 @@ fn steps(dice: &mut Rng) -> Vec<Step> {
             76..80 => 'g',
             80..84 => 'd',
             84..87 => 'h',
-            87..89 => 'f',
-            89..93 => 'w',
-            93..95 => 's',
-            95..96 => 'l',
-            96..97 => 'x',
-            97..98 => 'c',
+            87..88 => 'f',
+            88..91 => 'w',
+            91..93 => 's',
+            93..94 => *dice.pick(&['l', 'F', 'm']),
+            94..96 => *dice.pick(&['x', 'z', 'X']),
+            96..97 => 'c',
+            97..98 => 'u',
+            98..99 => 'o',
             _ => 'n',
         };
         steps.push(Step {
             after: delay(dice),
             what,
         });
+        if what == 's' && dice.percent(60) {
+            let after = delay(dice);
+            steps.push(Step { after, what: 'r' });
+        }
     }
     let answer = match dice.below(20) {
         0 => None,
         1 | 2 => Some('e'),
         3 | 4 => Some('b'),
+        5 => Some('2'),
         _ => Some('a'),
     };
     if let Some(what) = answer {

@@ -105,6 +105,8 @@ pub(super) struct Outside {
     pub(super) tokens: Vec<Known>,
     /// How often something else than a token was asked for.
     pub(super) fetches: u64,
+    /// How many of these questions are open.
+    pub(super) open: u32,
     pub(super) questions: Vec<Option<Question>>,
     pub(super) started: u32,
 }
@@ -287,9 +289,9 @@ impl Outside {
         tokens.position(|token| token.text.starts_with(text))
     }
 
-    /// Whether somebody is asked about what a request bears.
+    /// Whether somebody is asked about what a request bears, or what it takes to ask them.
     pub(super) fn is_open(&self, borne: Borne) -> bool {
-        matches!(borne, Borne::Token(token) if self.tokens[token].open > 0)
+        matches!(borne, Borne::Token(token) if self.open + self.tokens[token].open > 0)
     }
 
     pub(super) fn principal(&self, borne: Borne) -> Option<(VerifierKind, usize)> {

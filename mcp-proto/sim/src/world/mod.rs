@@ -43,7 +43,7 @@ pub(crate) const BEGIN_UNIX: u64 = EPOCH / 1000 + 1;
 pub enum Cuts {
     /// As large as they come.
     Whole,
-    /// One byte at a time.
+    /// One byte at a time; of very much, a few thousand.
     Bytes,
     /// Whatever this seed says.
     Random(u64),
@@ -131,6 +131,8 @@ struct Wire {
     reading: bool,
     /// The client leaves when it has read this much.
     leaves_at: Option<usize>,
+    /// Where its message went.
+    upstream: Option<UpstreamId>,
     ended: bool,
     /// Its client is gone, or was sent away.
     gone: bool,
@@ -351,6 +353,11 @@ impl World {
     /// Requests whose connections are still in use.
     pub fn open_requests(&self) -> impl Iterator<Item = ExchangeId> {
         self.wires.keys().copied()
+    }
+
+    /// What the machines have allocated and not freed, if that is measured.
+    pub fn held_bytes(&self) -> Option<i64> {
+        self.held.bytes()
     }
 
     /// Bytes that wait for readers, and for children to read.

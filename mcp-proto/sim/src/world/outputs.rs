@@ -78,6 +78,7 @@ impl World {
     /// Performs what an exchange wants done; false if that is nothing.
     pub(super) fn drain_exchange(&mut self, id: ExchangeId) -> bool {
         let mut done = false;
+        let now = self.clocks();
         loop {
             let Some(wire) = self.wires.get_mut(&id) else {
                 return done;
@@ -88,7 +89,15 @@ impl World {
             done = true;
             match output {
                 ExchangeOutput::ToGateway(mail) => self.mail_gateway(mail),
-                ExchangeOutput::ToUpstream { upstream, mail } => self.mail_upstream(upstream, mail),
+                ExchangeOutput::ToUpstream { upstream, mail } => {
+                    wire.upstream = Some(upstream);
+                    if self.children[&upstream].is_lost() {
+                        self.held.free(mail);
+                        self.held.by(|| wire.exchange.handle_upstream_lost(now));
+                    } else {
+                        self.mail_upstream(upstream, mail);
+                    }
+                }
                 ExchangeOutput::Head(head) => {
                     assert!(wire.response.head.is_none(), "one head");
                     assert!(!wire.gone, "nothing is sent to nobody");

@@ -26,6 +26,7 @@ impl World {
             pipe: BytesMut::new(),
             reading: request.reads,
             leaves_at: request.leaves_at,
+            upstream: None,
             ended: false,
             gone: false,
             response: Response::default(),
@@ -162,6 +163,34 @@ impl World {
     pub fn child_exits(&mut self, upstream: UpstreamId) {
         self.note(format_args!("exit {upstream:?}"));
         self.child_mut(upstream).exit();
+    }
+
+    /// Frees what came from a machine and was passed on.
+    pub fn free<T>(&mut self, thing: T) {
+        self.held.free(thing);
+    }
+
+    /// The driver's own code fails in a child's task: the child is killed, and whoever waits on it
+    /// is told.
+    pub fn lose(&mut self, upstream: UpstreamId) {
+        let Some(mut line) = self.lines.remove(&upstream) else {
+            return;
+        };
+        self.note(format_args!("lose {upstream:?}"));
+        self.child_mut(upstream).lose();
+        self.held.by(|| line.mail.clear());
+        self.held.free(line.upstream);
+        let now = self.clocks();
+        self.held
+            .by(|| self.gateway.handle_upstream_lost(upstream, now));
+        self.drain_gateway();
+        let waits = |(&id, wire): (&ExchangeId, &Wire)| {
+            let waits = wire.upstream == Some(upstream) && !line.finished.contains(&id);
+            waits.then_some(id)
+        };
+        for exchange in self.wires.iter().filter_map(waits).collect::<Vec<_>>() {
+            self.with_exchange(exchange, Exchange::handle_upstream_lost);
+        }
     }
 
     /// SIGTERM to the gateway.

@@ -272,6 +272,7 @@ fn one(sources: impl Iterator<Item = Source> + Clone, dice: &mut Rng) -> Option<
 fn cut(dice: &mut Rng, cuts: Cuts, most: usize) -> usize {
     match cuts {
         Cuts::Whole => most,
+        Cuts::Bytes if most > 20_000 => 4099,
         Cuts::Bytes => most.min(1),
         // Small ones are as frequent as large ones; megabytes are not cut into thousands.
         Cuts::Random(_) => match (most, dice.below(4)) {
