@@ -1,6 +1,7 @@
 //! Fake clients, and what the model expects them to receive.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use http::Method;
 use mcp_proto::{AuditEvent, ExchangeId, UpstreamId};
@@ -38,6 +39,8 @@ pub(super) struct Asked {
     start: Option<Start>,
     pub(super) session: Option<String>,
     pub(super) borne: Borne,
+    /// Where it comes from.
+    pub(super) address: IpAddr,
     /// Whether nothing may come of it, for what it bears.
     pub(super) must_refuse: bool,
     /// How much of the body was looked at.
@@ -238,13 +241,15 @@ impl Play {
     ) -> ExchangeId {
         let number = self.clients[client].next_request + 1;
         let borne = self.choose_credential(client, number, start.is_some());
-        let must_refuse = self.must_refuse(borne);
-        let request = self.dress_credential(client, borne, request);
+        let must_refuse = self.must_refuse(borne) || self.troubled.sink_fails;
+        let request = self.dress_credential(borne, request);
+        let (request, address) = self.from_somewhere(client, number, request);
         let this = &mut self.clients[client];
         this.next_request = number;
         let exchange = ExchangeId(client as u64 * PER_CLIENT + number);
         let asked = Asked {
             borne,
+            address,
             must_refuse,
             method: request.method.clone(),
             markers,

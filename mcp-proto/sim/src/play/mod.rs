@@ -5,12 +5,14 @@
 //! next: then the driver's freedom (order, cuts, batches, ticks) must not show in anything that a
 //! peer receives. Without it, everything is late by as much as the dice say.
 
+mod addresses;
 mod child;
 mod client;
 mod ledger;
 mod outside;
 mod plan;
 mod tokens;
+mod troubles;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,6 +26,7 @@ use self::ledger::Ledger;
 use self::outside::Question;
 use self::plan::{BodyEnd, Op, StartEnd, Tone};
 use self::tokens::{Borne, Outside};
+use self::troubles::{Trouble, Troubled};
 use crate::rng::{Rng, hash};
 use crate::world::{BEGIN, BEGIN_UNIX, Event, Manner, Measure, World};
 
@@ -55,7 +58,7 @@ impl PlayOptions {
             order: dice.draw(),
             cuts: crate::Cuts::Random(dice.draw()),
             batches: crate::Batches::Random,
-            wakes: crate::Wakes::Due,
+            wakes: *dice.pick(&[crate::Wakes::Due, crate::Wakes::Around]),
         };
         Self {
             seed,
@@ -138,7 +141,7 @@ enum Act {
         wrong: Option<u64>,
     },
     TakeBack,
-    Drain,
+    Trouble(Trouble),
 }
 
 /// When it happens; whose it is; which of several at once; in the order of being planned.
@@ -150,6 +153,7 @@ pub struct Play {
     world: World,
     dice: Rng,
     clients: Vec<Client>,
+    troubled: Troubled,
     minds: BTreeMap<UpstreamId, Mind>,
     sessions: BTreeMap<String, UpstreamId>,
     ledger: Ledger,
@@ -181,6 +185,7 @@ impl Play {
             world: World::measured(policy, options.manner, options.measure),
             dice: Rng::named(options.seed, "play"),
             clients: (0..count).map(|_| Client::default()).collect(),
+            troubled: Troubled::default(),
             minds: BTreeMap::new(),
             sessions: BTreeMap::new(),
             ledger: Ledger::default(),
@@ -207,9 +212,8 @@ impl Play {
             let after = moment.saturating_since(BEGIN).as_millis() as u64;
             play.plan(after, usize::MAX, 2, Act::TakeBack);
         }
-        if !tone.calm && options.seed.is_multiple_of(7) {
-            let after = play.dice.draw() % 8000;
-            play.plan(after, usize::MAX, 0, Act::Drain);
+        if !tone.calm {
+            play.plan_troubles();
         }
         play.run_until_done(Duration::from_millis(last));
         play.check_calls();
@@ -255,7 +259,7 @@ impl Play {
                     return;
                 };
                 self.pass(next);
-                self.act();
+                self.act_if_due();
                 continue;
             }
             let busy = !self.world.is_settled();
@@ -265,7 +269,7 @@ impl Play {
                     let soon = self.world.now() + Duration::from_millis(2);
                     if next <= soon {
                         self.pass(next.max(self.world.now()));
-                        self.act();
+                        self.act_if_due();
                     } else {
                         self.pass(soon);
                     }
@@ -273,9 +277,10 @@ impl Play {
                 _ if busy => {
                     self.world.step();
                 }
+                Some(_) if self.dice.percent(5) && self.act_at_a_deadline() => {}
                 Some(next) => {
                     self.pass(next.max(self.world.now()));
-                    self.act();
+                    self.act_if_due();
                 }
                 None => return,
             }
@@ -288,6 +293,12 @@ impl Play {
             let next = self.world.next_moment();
             let Some(next) = next.filter(|&next| next < then) else {
                 break;
+            };
+            let next = if !self.options.lockstep && self.dice.percent(10) {
+                let late = Duration::from_nanos(self.dice.draw() % 50_000_000);
+                (next + late).min(then)
+            } else {
+                next
             };
             self.world.set_time(next.max(self.world.now()));
             if self.options.lockstep || self.dice.percent(90) {
@@ -316,15 +327,18 @@ impl Play {
     }
 
     /// Performs the first thing that is planned, if it is due.
+    fn act_if_due(&mut self) {
+        let next = self.agenda.first_key_value();
+        if next.is_some_and(|(when, _)| when.0 <= self.world.now()) {
+            self.act();
+        }
+    }
+
+    /// Performs the first thing that is planned.
     fn act(&mut self) {
-        let Some((&when, _)) = self.agenda.first_key_value() else {
+        let Some(((_, client, key, _), act)) = self.agenda.pop_first() else {
             return;
         };
-        if when.0 > self.world.now() {
-            return;
-        }
-        let act = self.agenda.remove(&when).expect("it is there");
-        let (_, client, key, _) = when;
         match act {
             Act::Op(op) => self.op(client, key, op),
             Act::Spawned(upstream) => {
@@ -379,7 +393,7 @@ impl Play {
                 wrong,
             } => self.tell(number, token, wrong),
             Act::TakeBack => self.take_back(),
-            Act::Drain => self.world.drain(),
+            Act::Trouble(trouble) => self.befall(trouble),
             Act::Leave(exchange) => self.world.leave(exchange),
         }
     }
@@ -547,6 +561,11 @@ impl Play {
         for record in self.world.audit() {
             let what = format!("audit {}", name(&record.event));
             *self.counts.entry(what).or_default() += 1;
+            if let (Some(caller), Some(exchange)) = (&record.caller, record.exchange) {
+                let client = (exchange.0 / PER_CLIENT) as usize;
+                let from = self.clients[client].asked[&exchange].address;
+                assert_eq!(caller.address, from, "{exchange:?} comes from elsewhere");
+            }
             if let (AuditEvent::Refused(_), Some(exchange)) = (record.event, record.exchange) {
                 *refused.entry(exchange).or_default() += 1;
             }

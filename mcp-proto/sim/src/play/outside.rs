@@ -4,8 +4,6 @@
 //! instead; but nobody ever says that a token is good that is not. So that whatever is let in by a
 //! token is let in rightly.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use mcp_proto::auth::{
     FetchFailure, FetchRequest, Fetched, Identity, Principal, SignatureCheck, SignatureFailure,
@@ -18,6 +16,9 @@ use super::{Act, Play};
 use crate::outside::answer;
 use crate::request::Request;
 use crate::rng::{Rng, hash};
+
+/// The nonsense of a server that is away.
+const UNREACHABLE: u64 = 2;
 
 /// What somebody was asked.
 pub(super) enum Question {
@@ -52,22 +53,12 @@ impl Play {
         })
     }
 
-    pub(super) fn dress_credential(
-        &self,
-        client: usize,
-        borne: Borne,
-        request: Request,
-    ) -> Request {
-        let request = match borne {
-            Borne::Unasked => return request,
-            Borne::Nothing => request,
+    pub(super) fn dress_credential(&self, borne: Borne, request: Request) -> Request {
+        match borne {
+            Borne::Unasked | Borne::Nothing => request,
             Borne::Malformed => request.field("authorization", "Bearer not a-secret"),
             Borne::Token(token) => request.bearer(&self.outside.tokens[token].text),
-        };
-        // In a calm play nobody meets another's limits.
-        let shares = !self.options.calm && self.options.seed.is_multiple_of(2);
-        let host = if shares { 0 } else { client };
-        request.from(&format!("10.0.0.{host}"))
+        }
     }
 
     /// Whether nothing may come of a request that bears this now.
@@ -78,12 +69,13 @@ impl Play {
             Borne::Token(token) => &self.outside.tokens[token],
         };
         let (now, unix_seconds) = (self.world.now(), self.world.unix_seconds());
-        // A verdict may be a while old.
-        let life = match token.kind {
-            VerifierKind::Static => Duration::ZERO,
-            _ => self.world.gateway().policy().limits.verdict_time,
-        };
-        let revoked = token.revoked.filter(|_| token.kind != VerifierKind::Jwt);
+        let revoked = token.revoked.is_some_and(|revoked| match token.kind {
+            // The operator may be late to take it back.
+            VerifierKind::Static => revoked <= self.outside.took_back,
+            VerifierKind::Jwt => false,
+            // A verdict may be a while old.
+            _ => revoked + self.world.gateway().policy().limits.verdict_time <= now,
+        });
         let ends = token.ends.filter(|_| token.kind != VerifierKind::Static);
         let needs_scope = !self
             .world
@@ -94,8 +86,8 @@ impl Play {
             .is_empty();
         !token.real
             || (needs_scope && !token.scoped)
-            || ends.is_some_and(|ends| ends <= unix_seconds)
-            || revoked.is_some_and(|revoked| revoked + life <= now)
+            || ends.is_some_and(|ends| ends + self.troubled.set_back <= unix_seconds)
+            || revoked
     }
 
     /// Whether nobody may say that a request that bears this is not to be let in for its credential.
@@ -148,6 +140,12 @@ impl Play {
             return;
         }
         let wrong = (choice >> 32).is_multiple_of(12).then_some(choice >> 40);
+        let wrong = if self.troubled.away {
+            self.count("verifier away");
+            Some(UNREACHABLE)
+        } else {
+            wrong
+        };
         if self.options.calm || self.options.lockstep && after < 5000 {
             // A verdict that lets several in at once would be more than one thing, and so would the
             // end of a verifier's time be.
@@ -229,6 +227,7 @@ impl Play {
 
     /// The operator takes tokens back.
     pub(super) fn take_back(&mut self) {
+        self.outside.took_back = self.world.now();
         let left = self.outside.given_out(self.world.now());
         self.world.replace_tokens(&left);
     }
@@ -254,7 +253,7 @@ fn nonsense(how: u64) -> Result<Fetched, FetchFailure> {
     match how % 8 {
         0 => Err(FetchFailure::TooLarge),
         1 => Err(FetchFailure::TimedOut),
-        2 => Err(FetchFailure::Unreachable("no route".to_owned())),
+        UNREACHABLE => Err(FetchFailure::Unreachable("no route".to_owned())),
         3 => answer(500, Bytes::new()),
         4 => answer(200, "<html>"),
         5 => answer(302, r#"{"active":true,"sub":"p0","id":"p0"}"#),

@@ -11,6 +11,7 @@ use mcp_proto::auth::{
 use mcp_proto::{Instant, Limits};
 use serde_json::json;
 
+use super::addresses::PROXIES;
 use super::outside::Question;
 use super::plan::Tone;
 use crate::outside::jwt;
@@ -109,6 +110,8 @@ pub(super) struct Outside {
     pub(super) open: u32,
     pub(super) questions: Vec<Option<Question>>,
     pub(super) started: u32,
+    /// When the operator last took tokens back.
+    pub(super) took_back: Instant,
 }
 
 /// The policy of a play, and the tokens that go with it; in most plays nobody is asked.
@@ -122,7 +125,7 @@ pub(super) fn prepare(
 ) -> (AuthPolicy, Outside) {
     let dice = &mut Rng::named(seed, "outside");
     if dice.percent(55) {
-        return (AuthPolicy::default(), Outside::default());
+        return (everyone(), Outside::default());
     }
     let all = [
         VerifierKind::Static,
@@ -190,9 +193,18 @@ pub(super) fn prepare(
             issuer: ISSUER.to_owned(),
             metadata: (tone.calm || dice.percent(50)).then(metadata),
         }),
-        ..AuthPolicy::default()
+        ..everyone()
     };
     (policy, outside)
+}
+
+/// The policy of a play in which nobody is asked.
+fn everyone() -> AuthPolicy {
+    AuthPolicy {
+        trusted_proxies: vec![PROXIES.parse().expect("a network")],
+        refuse_unaudited: true,
+        ..AuthPolicy::default()
+    }
 }
 
 pub(super) fn metadata() -> String {
