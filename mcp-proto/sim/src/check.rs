@@ -11,12 +11,12 @@
 use std::collections::BTreeMap;
 
 use crate::play::{Outcome, Play, PlayOptions, View};
-use crate::rng::Rng;
+use crate::rng::Seed;
 use crate::world::{Batches, Cuts, Manner, Measure, Wakes};
 
 /// Plays what a seed says as often as it takes to check all ten properties, and panics if one of
 /// them does not hold. How often what happened is returned. Property 9 needs `measure`.
-pub fn check(seed: u64, measure: Option<Measure>) -> BTreeMap<String, u64> {
+pub fn check(seed: &Seed, measure: Option<Measure>) -> BTreeMap<String, u64> {
     let mut wild = PlayOptions::wild(seed);
     wild.measure = measure;
     let one = Play::run(wild);
@@ -26,7 +26,7 @@ pub fn check(seed: u64, measure: Option<Measure>) -> BTreeMap<String, u64> {
 
     let calm = lockstep(seed, Manner::default());
     driven_otherwise(seed, &calm);
-    let dice = &mut Rng::named(seed, "check");
+    let dice = &mut seed.dice("check");
     let mut without = PlayOptions::lockstep(seed, Manner::default());
     let gone = dice.below(calm.views.len());
     without.without = Some(gone);
@@ -35,7 +35,7 @@ pub fn check(seed: u64, measure: Option<Measure>) -> BTreeMap<String, u64> {
     assert_same("without one client", &calm.views, &others);
 
     // Shared bounds, and one thing at a time: then the model can say when a crash is heard of.
-    if seed.is_multiple_of(4) {
+    if seed.number().is_multiple_of(4) {
         let mut orderly = PlayOptions::lockstep(seed, Manner::default());
         orderly.calm = false;
         Play::run(orderly);
@@ -43,13 +43,13 @@ pub fn check(seed: u64, measure: Option<Measure>) -> BTreeMap<String, u64> {
     one.counts
 }
 
-fn lockstep(seed: u64, manner: Manner) -> Outcome {
+fn lockstep(seed: &Seed, manner: Manner) -> Outcome {
     Play::run(PlayOptions::lockstep(seed, manner))
 }
 
 /// Uses all of the driver's freedom at once; if that shows, one after the other, to say which.
-fn driven_otherwise(seed: u64, calm: &Outcome) {
-    let dice = &mut Rng::named(seed, "driven otherwise");
+fn driven_otherwise(seed: &Seed, calm: &Outcome) {
+    let dice = &mut seed.dice("driven otherwise");
     let order = dice.draw();
     let cuts = if dice.percent(10) {
         Cuts::Bytes

@@ -8,7 +8,7 @@ use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use mcp_proto_sim::check;
+use mcp_proto_sim::{Seed, check};
 
 /// How many seeds are played, unless the environment says otherwise.
 const SEEDS: u64 = 10_000;
@@ -40,7 +40,7 @@ fn check_all(seeds: std::ops::Range<u64>) -> BTreeMap<String, u64> {
             if seed >= seeds.end || failed.len() == 3 {
                 return (counts, failed);
             }
-            match catch_unwind(|| check(seed, Some(measure))) {
+            match catch_unwind(|| check(&Seed::from(seed), Some(measure))) {
                 Ok(happened) => {
                     for (what, count) in happened {
                         *counts.entry(what).or_default() += count;
@@ -82,6 +82,7 @@ fn whatever_happens_the_rules_hold() {
     };
     let played = seeds.end - seeds.start;
     let counts = check_all(seeds);
+    println!("{counts:#?}");
     if played < 1000 {
         return;
     }
@@ -156,4 +157,28 @@ fn whatever_happens_the_rules_hold() {
             "{what} happened {count} times in {played} seeds"
         );
     }
+}
+
+/// What a fuzzer does with the dice, on a few inputs.
+#[test]
+fn bytes_decide_what_a_seed_does_not() {
+    let mut inputs: Vec<Vec<u8>> = vec![vec![], vec![b'\n'; 40], vec![0; 200], vec![0xff; 200]];
+    for length in [3, 8, 30, 100, 300, 1000] {
+        for number in 0..5 {
+            let mut dice = Seed::from(number).dice("bytes");
+            inputs.push((0..length).map(|_| dice.below(256) as u8).collect());
+        }
+    }
+    let happened: Vec<_> = inputs
+        .iter()
+        .map(|bytes| check(&Seed::from(&bytes[..]), Some(measure)))
+        .collect();
+    // Two that differ in one client's line only: what it does is not the same.
+    let plays = [
+        b"number..\x03\n\n\n\n\nfirst plan",
+        b"number..\x03\n\n\n\n\nother plan",
+    ];
+    let plays = plays.map(|bytes| check(&Seed::from(&bytes[..]), None));
+    assert_ne!(plays[0], plays[1]);
+    assert!(happened.iter().any(|counts| counts.contains_key("answers")));
 }

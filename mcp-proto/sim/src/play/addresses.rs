@@ -4,7 +4,6 @@ use std::net::IpAddr;
 
 use super::Play;
 use crate::request::Request;
-use crate::rng::Rng;
 
 /// The proxies that are trusted.
 pub(super) const PROXIES: &str = "172.16.0.0/12";
@@ -18,9 +17,9 @@ impl Play {
         request: Request,
     ) -> (Request, IpAddr) {
         // In a calm play nobody meets another's limits.
-        let shares = !self.options.calm && self.options.seed.is_multiple_of(2);
+        let shares = !self.options.calm && self.options.seed.number().is_multiple_of(2);
         let host = if shares { 0 } else { client };
-        let dice = &mut Rng::named(self.options.seed, &format!("address {host}"));
+        let dice = &mut self.options.seed.dice(&format!("address {host}"));
         let v4 = format!("10.0.0.{host}");
         // Of IPv6, a whole network is one client's.
         let v6 = format!("2001:db8:0:{host}::{number:x}");

@@ -8,17 +8,19 @@
 mod addresses;
 mod child;
 mod client;
+mod ending;
 mod ledger;
+mod memory;
 mod outside;
 mod plan;
 mod tokens;
 mod troubles;
+mod view;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use http::Method;
-use mcp_proto::{AuditEvent, ExchangeId, Instant, Policy, UpstreamId};
+use mcp_proto::{ExchangeId, Instant, Policy, UpstreamId};
 
 use self::child::{Mind, Reaction};
 use self::client::Client;
@@ -27,17 +29,18 @@ use self::outside::Question;
 use self::plan::{BodyEnd, Op, StartEnd, Tone};
 use self::tokens::{Borne, Outside};
 use self::troubles::{Trouble, Troubled};
-use crate::rng::{Rng, hash};
+pub use self::view::{Outcome, View};
+use crate::rng::{Rng, Seed, hash};
 use crate::world::{BEGIN, BEGIN_UNIX, Event, Manner, Measure, World};
 
 /// Requests of one client are named from this times its number on.
 const PER_CLIENT: u64 = 1_000_000;
 
 /// What to play.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct PlayOptions {
     /// Says what clients and children do.
-    pub seed: u64,
+    pub seed: Seed,
     /// Says what the driver does.
     pub manner: Manner,
     /// Whether one thing happens at a time.
@@ -52,8 +55,8 @@ pub struct PlayOptions {
 
 impl PlayOptions {
     /// A run in which everything is late, and anything goes.
-    pub fn wild(seed: u64) -> Self {
-        let dice = &mut Rng::named(seed, "manner");
+    pub fn wild(seed: &Seed) -> Self {
+        let dice = &mut seed.dice("manner");
         let manner = Manner {
             order: dice.draw(),
             cuts: crate::Cuts::Random(dice.draw()),
@@ -61,7 +64,7 @@ impl PlayOptions {
             wakes: *dice.pick(&[crate::Wakes::Due, crate::Wakes::Around]),
         };
         Self {
-            seed,
+            seed: seed.clone(),
             manner,
             lockstep: false,
             calm: false,
@@ -71,9 +74,9 @@ impl PlayOptions {
     }
 
     /// A run in which one thing happens at a time.
-    pub fn lockstep(seed: u64, manner: Manner) -> Self {
+    pub fn lockstep(seed: &Seed, manner: Manner) -> Self {
         Self {
-            seed,
+            seed: seed.clone(),
             manner,
             lockstep: true,
             calm: true,
@@ -81,29 +84,6 @@ impl PlayOptions {
             measure: None,
         }
     }
-}
-
-/// What one client, and its children, got to see, and what was recorded of them: with the names
-/// that are minted at random put out of the way.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct View {
-    /// Each response, in the order of the requests.
-    pub responses: Vec<String>,
-    /// Each child's lines.
-    pub lines: Vec<Vec<String>>,
-    /// The audit records, sorted.
-    pub audit: Vec<String>,
-}
-
-/// What came of a play.
-#[derive(Clone, Debug, Default)]
-pub struct Outcome {
-    /// A hash of all that happened, in its order.
-    pub trace: u64,
-    /// By client.
-    pub views: BTreeMap<usize, View>,
-    /// How often what happened.
-    pub counts: BTreeMap<String, u64>,
 }
 
 enum Act {
@@ -163,27 +143,29 @@ pub struct Play {
     agenda: BTreeMap<When, Act>,
     planned: u64,
     counts: BTreeMap<String, u64>,
+    /// Whether a good part of the memory was ever used.
+    is_full: bool,
 }
 
 impl Play {
     /// Plays to the end, and checks throughout that what has to hold holds.
     pub fn run(options: PlayOptions) -> Outcome {
         let tone = Tone { calm: options.calm };
-        let count = 1 + Rng::named(options.seed, "clients").below(5);
-        let mut limits = plan::limits(options.seed, tone);
+        let count = 1 + options.seed.dice("clients").below(5);
+        let mut limits = plan::limits(&options.seed, tone);
         let (auth, outside) =
-            tokens::prepare(options.seed, count, tone, &mut limits, BEGIN_UNIX, BEGIN);
+            tokens::prepare(&options.seed, count, tone, &mut limits, BEGIN_UNIX, BEGIN);
         let policy = Policy {
             ports: vec![8080],
-            startup_probe: !tone.calm && options.seed.is_multiple_of(4),
+            startup_probe: !tone.calm && options.seed.number().is_multiple_of(4),
             auth,
             limits,
             ..Policy::default()
         };
         let mut play = Self {
-            options,
             world: World::measured(policy, options.manner, options.measure),
-            dice: Rng::named(options.seed, "play"),
+            dice: options.seed.dice("play"),
+            options,
             clients: (0..count).map(|_| Client::default()).collect(),
             troubled: Troubled::default(),
             minds: BTreeMap::new(),
@@ -194,15 +176,17 @@ impl Play {
             agenda: BTreeMap::new(),
             planned: 0,
             counts: BTreeMap::new(),
+            is_full: false,
         };
-        play.world.note(format_args!("play {:?}", options.manner));
+        play.world
+            .note(format_args!("play {:?}", play.options.manner));
         let mut last = 0;
         for client in 0..count {
             let mut after = 0;
-            let plan = plan::plan(options.seed, client, tone);
+            let plan = plan::plan(&play.options.seed, client, tone);
             for (number, (gap, op)) in plan.into_iter().enumerate() {
                 after += gap;
-                if options.without != Some(client) {
+                if play.options.without != Some(client) {
                     play.plan(after, client, number as u64, Act::Op(op));
                 }
             }
@@ -239,8 +223,12 @@ impl Play {
     fn run_until_done(&mut self, last: Duration) {
         let limits = &self.world.gateway().policy().limits;
         let patience = limits.request_time_max + limits.client_answer_time;
-        let until = self.world.now() + last + 2 * patience;
+        let mut until = self.world.now() + last + 2 * patience;
         self.run_on();
+        if !self.options.lockstep {
+            // What was done at far deadlines was done later than planned.
+            until = until.max(self.world.now() + 2 * patience);
+        }
         while self.world.now() < until {
             let next = self.world.now() + Duration::from_secs(1);
             self.pass(next.min(until));
@@ -400,7 +388,7 @@ impl Play {
 
     /// Takes note of what has happened.
     fn hear(&mut self) {
-        self.debug_memory("most");
+        self.check_memory();
         while let Some(event) = self.world.next_event() {
             match event {
                 Event::Spawn(upstream) => self.spawn(upstream),
@@ -421,13 +409,6 @@ impl Play {
                     self.asked_outside(Question::Opinion(verification, token));
                 }
             }
-        }
-    }
-
-    fn debug_memory(&mut self, what: &str) {
-        if let Some(b) = self.world.held_bytes() {
-            let e = self.counts.entry(format!("mem {what}")).or_default();
-            *e = (*e).max(b.max(0) as u64);
         }
     }
 
@@ -478,7 +459,7 @@ impl Play {
 
     /// The start-up probe's child reads a line.
     fn probed(&mut self, upstream: UpstreamId, line: &str) {
-        let answers = !self.options.seed.is_multiple_of(3);
+        let answers = !self.options.seed.number().is_multiple_of(3);
         if answers && line.contains("\"initialize\"") {
             let answer = b"{\"jsonrpc\":\"2.0\",\"id\":0,\"result\":{}}\n";
             self.world.child_writes(upstream, answer);
@@ -497,196 +478,4 @@ impl Play {
             StartEnd::Hangs | StartEnd::SpawnFails => {}
         }
     }
-
-    /// Everyone goes, and all times pass.
-    fn finish(&mut self) {
-        let open: Vec<_> = self.world.open_requests().collect();
-        for exchange in open {
-            self.forgive(exchange);
-            self.world.leave(exchange);
-        }
-        self.answer_everything();
-        self.agenda.clear();
-        assert_eq!(self.outside.started, 1, "that all were tried is told once");
-        for (_, mind) in std::mem::take(&mut self.minds) {
-            self.world.child_mut(mind.upstream).reads = true;
-        }
-        let limits = &self.world.gateway().policy().limits;
-        let longest = limits.session_ttl + limits.request_time_max + limits.body_time;
-        // What was found good is known for longer than it is good.
-        let longest = longest + limits.verifier_time + limits.verdict_time * 10;
-        let until = self.world.now() + longest + Duration::from_secs(60);
-        self.world.settle();
-        while let Some(next) = self.world.next_moment().filter(|&next| next <= until) {
-            self.world.set_time(next.max(self.world.now()));
-            self.world.settle();
-        }
-        let standing = self.world.gateway().standing();
-        assert!(
-            self.world.gateway().is_idle(),
-            "the gateway holds {standing:?}"
-        );
-        assert_eq!(self.world.upstreams(), 0, "every upstream is drained");
-        assert_eq!(self.world.next_deadline(), None, "no timer is left");
-        for (upstream, child) in self.world.children() {
-            assert!(!child.lives(), "{upstream:?} lives");
-        }
-        self.debug_memory("end");
-        let opened = self.world.opened().len();
-        *self.counts.entry("children".to_owned()).or_default() += opened as u64;
-    }
-
-    /// No token stands anywhere but where it has to go.
-    fn check_secrets(&self) {
-        for record in self.world.audit() {
-            assert!(!shows_token(&format!("{record:?}")), "{record:?}");
-        }
-        for line in self.world.warnings() {
-            assert!(!shows_token(line), "{line}");
-        }
-        for (exchange, response) in self.clients.iter().flat_map(|client| {
-            let asked = client.asked.keys();
-            asked.map(|&exchange| (exchange, self.world.response(exchange)))
-        }) {
-            assert!(
-                !shows_token(&format!("{:?}", response.head)),
-                "{exchange:?}"
-            );
-        }
-    }
-
-    /// Each refused request has one record, and no child has read anything of it.
-    fn check_refusals(&mut self) {
-        let mut refused: BTreeMap<ExchangeId, u32> = BTreeMap::new();
-        for record in self.world.audit() {
-            let what = format!("audit {}", name(&record.event));
-            *self.counts.entry(what).or_default() += 1;
-            if let (Some(caller), Some(exchange)) = (&record.caller, record.exchange) {
-                let client = (exchange.0 / PER_CLIENT) as usize;
-                let from = self.clients[client].asked[&exchange].address;
-                assert_eq!(caller.address, from, "{exchange:?} comes from elsewhere");
-            }
-            if let (AuditEvent::Refused(_), Some(exchange)) = (record.event, record.exchange) {
-                *refused.entry(exchange).or_default() += 1;
-            }
-        }
-        for client in &self.clients {
-            for (&exchange, asked) in &client.asked {
-                let response = self.world.response(exchange);
-                let records = refused.get(&exchange).copied().unwrap_or(0);
-                let status = response.status();
-                *self.counts.entry(format!("status {status}")).or_default() += 1;
-                let owner = asked.session.as_ref().and_then(|it| self.owners.get(it));
-                let owner = owner.and_then(|&owner| self.outside.principal(owner));
-                let foreign =
-                    owner.is_some_and(|it| Some(it) != self.outside.principal(asked.borne));
-                if foreign || asked.must_refuse {
-                    assert!(status == 0 || status >= 400, "{exchange:?} was let in");
-                    for marker in &asked.markers {
-                        let read = self.ledger.sent[marker].read;
-                        assert_eq!(read, 0, "{marker} was not to be let in and is read");
-                    }
-                    let what = if foreign { "foreign" } else { "unwelcome" };
-                    *self.counts.entry(what.to_owned()).or_default() += 1;
-                }
-                if status == 401 {
-                    assert!(
-                        !self.must_allow(asked.borne),
-                        "{exchange:?} bears a good token"
-                    );
-                }
-                let body = String::from_utf8_lossy(&response.body);
-                assert!(!shows_token(&body), "{body}");
-                if status >= 400 {
-                    assert_eq!(records, 1, "{exchange:?}: {}", response.text());
-                    for marker in &asked.markers {
-                        let read = self.ledger.sent[marker].read;
-                        assert_eq!(read, 0, "{marker} was refused and read");
-                    }
-                } else if asked.markers.len() == 1 {
-                    assert!(records <= 1, "{exchange:?}");
-                }
-                if asked.method == Method::DELETE && status == 204 {
-                    assert_eq!(records, 0);
-                }
-            }
-        }
-    }
-
-    fn outcome(mut self) -> Outcome {
-        let mut views = BTreeMap::new();
-        for (number, client) in self.clients.iter().enumerate() {
-            let mut view = View::default();
-            for &exchange in client.asked.keys() {
-                let response = self.world.response(exchange);
-                let mut text = format!("{exchange:?} {}", response.status());
-                if let Some(head) = &response.head {
-                    head.for_each_field(|name, value| {
-                        text += &format!("\n{name}: {}", value.to_str().expect("ASCII"));
-                    });
-                }
-                text += &format!(
-                    "\ncomplete: {}, dropped: {}\n\n{}",
-                    response.complete,
-                    response.dropped,
-                    String::from_utf8_lossy(&response.body)
-                );
-                for session in &client.sessions {
-                    text = text.replace(session.as_str(), "(session)");
-                }
-                view.responses.push(without_nonces(&text));
-            }
-            for &upstream in &client.children {
-                let lines = self.world.child(upstream).lines.iter();
-                let lines = lines.map(|line| String::from_utf8_lossy(line).into_owned());
-                view.lines.push(lines.collect());
-            }
-            for record in self.world.audit() {
-                let child = |upstream| client.children.iter().position(|&own| own == upstream);
-                let upstream = record.upstream.and_then(child);
-                let by = record.exchange.map(|exchange| exchange.0 / PER_CLIENT);
-                if upstream.is_some() || by == Some(number as u64) {
-                    let exchange = record.exchange;
-                    view.audit
-                        .push(format!("{exchange:?} {upstream:?} {:?}", record.event));
-                }
-            }
-            view.audit.sort_unstable();
-            views.insert(number, view);
-        }
-        let hash = self.world.trace();
-        Outcome {
-            trace: hash,
-            views,
-            counts: std::mem::take(&mut self.counts),
-        }
-    }
-}
-
-/// Whether a token can be read in a text, or enough of one.
-fn shows_token(text: &str) -> bool {
-    text.contains("-secret") || text.contains("eyJ")
-}
-
-/// Event ids, perhaps cut short, without the part that is random.
-fn without_nonces(text: &str) -> String {
-    let mut parts = text.split("\nid: ");
-    let mut clean = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let nonce = part
-            .bytes()
-            .take(8)
-            .take_while(u8::is_ascii_hexdigit)
-            .count();
-        clean += "\nid: ";
-        clean += &"*".repeat(nonce);
-        clean += &part[nonce..];
-    }
-    clean
-}
-
-fn name(event: &AuditEvent) -> String {
-    let text = format!("{event:?}");
-    let end = text.find(" {").unwrap_or(text.len());
-    text[..end].to_owned()
 }

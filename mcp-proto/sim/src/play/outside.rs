@@ -15,7 +15,7 @@ use super::tokens::{Borne, ISSUER, KEYS, Known, RESOURCE, Sort, metadata};
 use super::{Act, Play};
 use crate::outside::answer;
 use crate::request::Request;
-use crate::rng::{Rng, hash};
+use crate::rng::hash;
 
 /// The nonsense of a server that is away.
 const UNREACHABLE: u64 = 2;
@@ -34,8 +34,10 @@ impl Play {
         if self.outside.tokens.is_empty() {
             return Borne::Unasked;
         }
-        let seed = self.options.seed;
-        let dice = &mut Rng::named(seed, &format!("credential {client} {number}"));
+        let dice = &mut self
+            .options
+            .seed
+            .dice(&format!("credential {client} {number}"));
         let clients = self.clients.len();
         if opens && dice.percent(90) {
             return Borne::Token(Sort::Lasting.of(client));
@@ -125,7 +127,7 @@ impl Play {
                 (usize::MAX, format!("fetch {}", self.outside.fetches))
             }
         };
-        let choice = hash(format!("{} {name}", self.options.seed).as_bytes());
+        let choice = hash(format!("{} {name}", self.options.seed.number()).as_bytes());
         let after = match choice % 20 {
             0..10 => 0,
             10..16 => (choice >> 8) % 50,
@@ -188,7 +190,7 @@ impl Play {
         }
         let known = token.map(|token| &self.outside.tokens[token]);
         let good = known.filter(|known| known.is_good(now, unix_seconds));
-        match question {
+        match &question {
             Question::Fetch(request) => {
                 let result = match wrong {
                     Some(how) => nonsense(how),
@@ -205,7 +207,7 @@ impl Play {
                 };
                 self.world.checked(check.id, result);
             }
-            Question::Opinion(verification, _) => {
+            &Question::Opinion(verification, _) => {
                 let good = good.filter(|known| known.kind == VerifierKind::Custom);
                 let verdict = match good {
                     _ if wrong.is_some() => Verdict::Unavailable,
@@ -223,6 +225,7 @@ impl Play {
                 self.world.verified(verification, verdict);
             }
         }
+        self.world.free(question);
     }
 
     /// The operator takes tokens back.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mcp_proto::Limits;
 
-use crate::rng::Rng;
+use crate::rng::{Rng, Seed};
 
 /// One thing that a child does after it has read a call.
 #[derive(Clone, Debug)]
@@ -102,8 +102,8 @@ pub(super) struct Tone {
 }
 
 /// Small bounds, so that they are met.
-pub(super) fn limits(seed: u64, tone: Tone) -> Limits {
-    let dice = &mut Rng::named(seed, "limits");
+pub(super) fn limits(seed: &Seed, tone: Tone) -> Limits {
+    let dice = &mut seed.dice("limits");
     let mut limits = Limits {
         silence_time: Duration::from_millis(500 + dice.draw() % 3000),
         comment_time: Duration::from_millis(1000 + dice.draw() % 3000),
@@ -133,8 +133,8 @@ pub(super) fn limits(seed: u64, tone: Tone) -> Limits {
 }
 
 /// What a client does, each thing so many milliseconds after the one before.
-pub(super) fn plan(seed: u64, client: usize, tone: Tone) -> Vec<(u64, Op)> {
-    let dice = &mut Rng::named(seed, &format!("client {client}"));
+pub(super) fn plan(seed: &Seed, client: usize, tone: Tone) -> Vec<(u64, Op)> {
+    let dice = &mut seed.dice(&format!("client {client}"));
     let mut plan = vec![(dice.draw() % 300, Op::Initialize(start(dice, tone)))];
     for number in 0..3 + dice.below(25) {
         let gap = match dice.below(20) {

@@ -15,7 +15,7 @@ use super::addresses::PROXIES;
 use super::outside::Question;
 use super::plan::Tone;
 use crate::outside::jwt;
-use crate::rng::Rng;
+use crate::rng::{Rng, Seed};
 
 pub(super) const RESOURCE: &str = "https://gw.example.org/mcp";
 pub(super) const ISSUER: &str = "https://as.example.org";
@@ -116,14 +116,14 @@ pub(super) struct Outside {
 
 /// The policy of a play, and the tokens that go with it; in most plays nobody is asked.
 pub(super) fn prepare(
-    seed: u64,
+    seed: &Seed,
     clients: usize,
     tone: Tone,
     limits: &mut Limits,
     unix_seconds: u64,
     now: Instant,
 ) -> (AuthPolicy, Outside) {
-    let dice = &mut Rng::named(seed, "outside");
+    let dice = &mut seed.dice("outside");
     if dice.percent(55) {
         return (everyone(), Outside::default());
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use mcp_proto::Instant;
 
 use super::{Act, Play};
-use crate::rng::Rng;
+use crate::rng::Seed;
 
 /// The shortest time that there is.
 const TICK: Duration = Duration::from_nanos(1);
@@ -33,8 +33,8 @@ pub(super) struct Troubled {
 }
 
 /// What will befall it, each so many milliseconds after the beginning.
-fn troubles(seed: u64) -> Vec<(u64, Trouble)> {
-    let dice = &mut Rng::named(seed, "troubles");
+fn troubles(seed: &Seed) -> Vec<(u64, Trouble)> {
+    let dice = &mut seed.dice("troubles");
     let mut troubles = Vec::new();
     if dice.percent(14) {
         troubles.push((dice.draw() % 8000, Trouble::Drain));
@@ -59,7 +59,7 @@ fn troubles(seed: u64) -> Vec<(u64, Trouble)> {
 
 impl Play {
     pub(super) fn plan_troubles(&mut self) {
-        for (after, trouble) in troubles(self.options.seed) {
+        for (after, trouble) in troubles(&self.options.seed) {
             if let Trouble::Clock(by) = trouble {
                 let back = u64::try_from(-by).unwrap_or(0);
                 self.troubled.set_back += back.div_ceil(1000);

@@ -27,7 +27,7 @@ pub use self::held::Measure;
 use self::trace::Trace;
 use crate::process::Child;
 use crate::request::Response;
-use crate::rng::Rng;
+use crate::rng::{Rng, Seed};
 
 /// The Unix time of the origin of every world's clock, in milliseconds.
 const EPOCH: u64 = 1_800_000_000_000;
@@ -211,14 +211,12 @@ impl World {
             now,
             stepped: 0,
             manner,
-            order: Rng::named(manner.order, "order"),
-            cuts: Rng::named(
-                match manner.cuts {
-                    Cuts::Random(seed) => seed,
-                    Cuts::Whole | Cuts::Bytes => 0,
-                },
-                "cuts",
-            ),
+            order: Seed::from(manner.order).dice("order"),
+            cuts: Seed::from(match manner.cuts {
+                Cuts::Random(seed) => seed,
+                Cuts::Whole | Cuts::Bytes => 0,
+            })
+            .dice("cuts"),
             gateway: held.by(|| Gateway::new(policy, [7; 32], at(now, 0))),
             held,
             wires: BTreeMap::new(),
