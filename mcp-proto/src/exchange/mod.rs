@@ -296,7 +296,12 @@ impl Exchange {
     pub fn handle_upstream_lost(&mut self, now: Now) {
         match &self.state {
             State::Waiting { .. } => {
-                self.handle_mail(ExchangeMail(Letter::Refused(Refusal::ChildExited)), now);
+                // Only to a request is an error an answer.
+                let refusal = match self.message.id() {
+                    Some(_) => Refusal::ChildExited,
+                    None => Refusal::SessionNotFound,
+                };
+                self.handle_mail(ExchangeMail(Letter::Refused(refusal)), now);
             }
             State::Streaming { .. } => self.handle_mail(ExchangeMail(Letter::End), now),
             _ => {}

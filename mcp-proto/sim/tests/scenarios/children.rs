@@ -432,3 +432,27 @@ fn draining_ends_by_its_limit_whatever_children_do() {
     scene.wait_secs(5);
     assert!(scene.world.gateway().is_idle(), "nine seconds are over");
 }
+
+#[test]
+fn when_a_childs_driver_fails_requests_hear_of_it_and_all_else_that_the_session_is_gone() {
+    let note = r#"{"jsonrpc":"2.0","method":"notifications/x"}"#;
+    // On their way to the child: a head that was let in, and a body that was read.
+    for (request, steps) in [(Request::get(), 1), (Request::post(note), 3)] {
+        let mut scene = Scene::new();
+        let session = scene.open("2025-06-18");
+        let (called, _) = scene.begin_call(&session, "1");
+        let asked = ExchangeId(1000);
+        scene.world.send(asked, request.session(&session.id));
+        for _ in 0..steps {
+            assert!(scene.world.step());
+        }
+        scene.world.lose(session.upstream);
+        scene.settle();
+        scene.assert_refused(asked, Refusal::SessionNotFound);
+        scene.assert_refused(called, Refusal::ChildExited);
+        assert_eq!(scene.response(called).json()["id"], 1);
+        let after = scene.call(&session, "2");
+        scene.assert_refused(after, Refusal::SessionNotFound);
+        scene.assert_nothing_is_left();
+    }
+}
