@@ -11,7 +11,7 @@ pub(super) const PROXIES: &str = "172.16.0.0/12";
 impl Play {
     /// Gives a client's request an address; it is returned as it has to be seen.
     pub(super) fn from_somewhere(
-        &self,
+        &mut self,
         client: usize,
         number: u64,
         request: Request,
@@ -23,26 +23,28 @@ impl Play {
         let v4 = format!("10.0.0.{host}");
         // Of IPv6, a whole network is one client's.
         let v6 = format!("2001:db8:0:{host}::{number:x}");
-        let (request, address) = match dice.below(6) {
-            0 => (request.from(&format!("::ffff:{v4}")), v4),
-            1 => (request.from(&v6), v6),
-            2 => {
-                // What it claims counts only behind a proxy.
-                let claims = format!("198.51.100.{}", number % 250);
-                (request.from(&v4).field("x-forwarded-for", &claims), v4)
-            }
-            3 => {
-                let forwarded = format!("198.51.100.{}, {v4}, 172.16.3.4", number % 250);
-                let request = request.from("172.16.0.9");
-                (request.field("x-forwarded-for", &forwarded), v4)
-            }
+        // What a client claims does not count.
+        let claims = format!("198.51.100.{}", number % 250);
+        let (how, from, forwarded, seen) = match dice.below(6) {
+            0 => ("IPv4", v4.clone(), None, v4),
+            1 => ("IPv4 in IPv6", format!("::ffff:{v4}"), None, v4),
+            2 => ("IPv6", v6.clone(), None, v6),
+            3 => ("no proxy", v4.clone(), Some(claims), v4),
             4 => {
-                let forwarded = format!("[{v6}]:{number}");
-                let request = request.from("172.16.0.9");
-                (request.field("x-forwarded-for", &forwarded), v6)
+                let forwarded = format!("{claims}, {v4}, 172.16.3.4");
+                ("two proxies", "172.16.0.9".to_owned(), Some(forwarded), v4)
             }
-            _ => (request.from(&v4), v4),
+            _ => {
+                let forwarded = format!("[{v6}]:{number}");
+                ("a proxy", "172.16.0.9".to_owned(), Some(forwarded), v6)
+            }
         };
+        self.count(&format!("from {how}"));
+        let mut request = request.from(&from);
+        if let Some(forwarded) = forwarded {
+            request = request.field("x-forwarded-for", &forwarded);
+        }
+        let address = seen;
         (request, address.parse().expect("an address"))
     }
 }

@@ -11,6 +11,13 @@ use crate::rng::{Rng, Seed};
 pub(super) struct Step {
     /// Milliseconds after the call was read.
     pub(super) after: u64,
+    /// What it says: an answer (`a`), one among other messages (`b`), the same twice (`2`), an error
+    /// (`e`); progress (`p`), a notification (`n`), a large one (`w`), forty (`f`), two hundred large
+    /// ones (`m`); a request (`q`), a cancel of one (`k`). What it says wrong: garbage (`g`), empty
+    /// lines (`o`), bytes that are no text (`u`), an answer that nobody asked for (`d`), half a line
+    /// for a while (`h`), a line that is too long (`l`), one without an end (`F`). What it does: it
+    /// stops reading (`s`), reads on (`r`), closes its stdout (`c`), exits (`x`), exits in the middle
+    /// of a line (`z`), or its driver fails (`X`).
     pub(super) what: char,
 }
 
