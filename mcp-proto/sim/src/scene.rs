@@ -7,7 +7,7 @@ use mcp_proto::{AuditEvent, ExchangeId, Instant, Limits, Policy, Refusal, Upstre
 use serde_json::Value;
 
 use crate::request::{Request, Response};
-use crate::world::{Event, Manner, World};
+use crate::world::{Event, Manner, Measure, World};
 
 /// A request that was sent.
 pub type Asked = ExchangeId;
@@ -75,8 +75,13 @@ impl Scene {
 
     /// With a policy.
     pub fn of(policy: Policy) -> Self {
+        Self::measured(policy, None)
+    }
+
+    /// The same, with an account of what the machines allocate.
+    pub fn measured(policy: Policy, measure: Option<Measure>) -> Self {
         let mut scene = Self {
-            world: World::new(policy, Manner::default()),
+            world: World::measured(policy, Manner::default(), measure),
             outside: VecDeque::new(),
             next: 0,
             spawning: Spawning::Works,

@@ -44,7 +44,7 @@ impl Play {
             assert!(!child.lives(), "{upstream:?} lives");
         }
         let held = self.world.held_bytes().unwrap_or(0);
-        assert!(held <= FIXED_BYTES as i64, "{held} bytes are left behind");
+        assert!(held <= FIXED_BYTES, "{held} bytes are left behind");
         let opened = self.world.opened().len();
         *self.counts.entry("children".to_owned()).or_default() += opened as u64;
     }

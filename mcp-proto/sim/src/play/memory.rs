@@ -25,7 +25,6 @@ impl Play {
         let request = ENTRY_BYTES + limits.line_bytes + limits.stream_queue_bytes;
         let requests = self.world.open_requests().count();
         let budget = FIXED_BYTES + self.world.upstreams() * child + requests * request;
-        let budget = i64::try_from(budget).expect("far less");
         assert!(held <= budget, "{held} bytes are allocated, of {budget}");
         if held > budget / 3 && !std::mem::replace(&mut self.is_full, true) {
             self.count("a third of the memory");

@@ -353,9 +353,12 @@ impl World {
         self.wires.keys().copied()
     }
 
-    /// What the machines have allocated and not freed, if that is measured.
-    pub fn held_bytes(&self) -> Option<i64> {
-        self.held.bytes()
+    /// What the machines have allocated and not freed, and what they have given to the driver to
+    /// write and it has not written, if that is measured.
+    pub fn held_bytes(&self) -> Option<usize> {
+        let held = self.held.bytes()?;
+        // What a machine frees and the world has made can only be overlooked.
+        Some(usize::try_from(held).unwrap_or(0) + self.queued_bytes())
     }
 
     /// Bytes that wait for readers, and for children to read.
