@@ -3,7 +3,9 @@
 //!
 //! [`World`] drives the real machines as an adapter does. [`Scene`] is a world whose clients and
 //! children a test plays line by line. [`Play`] is a world whose clients and children act by
-//! themselves, as a seed says, and in which a reference model watches every byte.
+//! themselves, as a seed says, and in which a reference model watches every byte. [`check`] plays a
+//! seed as often as it takes to tell that the ten properties hold; the dice are drawn from the seed's
+//! number, or from a fuzzer's bytes.
 
 mod check;
 mod outside;

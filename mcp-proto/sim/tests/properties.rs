@@ -8,7 +8,7 @@ use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use mcp_proto_sim::{Seed, check};
+use mcp_proto_sim::{Play, PlayOptions, Seed, check};
 
 /// How many seeds are played, unless the environment says otherwise.
 const SEEDS: u64 = 10_000;
@@ -209,6 +209,13 @@ fn whatever_happens_the_rules_hold() {
             "{what} happened {count} times in {played} seeds"
         );
     }
+}
+
+/// That a seed makes the same trace each time says something only if others make others.
+#[test]
+fn another_seed_makes_another_trace() {
+    let trace = |seed: u64| Play::run(PlayOptions::wild(&seed.into())).trace;
+    assert_ne!(trace(0), trace(1));
 }
 
 /// What a fuzzer does with the dice, on a few inputs.

@@ -10,7 +10,7 @@ pub(super) const PROXIES: &str = "172.16.0.0/12";
 
 impl Play {
     /// Gives a client's request an address; it is returned as it has to be seen.
-    pub(super) fn from_somewhere(
+    pub(super) fn address(
         &mut self,
         client: usize,
         number: u64,
@@ -44,7 +44,6 @@ impl Play {
         if let Some(forwarded) = forwarded {
             request = request.field("x-forwarded-for", &forwarded);
         }
-        let address = seen;
-        (request, address.parse().expect("an address"))
+        (request, seen.parse().expect("an address"))
     }
 }

@@ -244,7 +244,7 @@ impl Play {
         let borne = self.choose_credential(client, number, start.is_some());
         let must_refuse = self.must_refuse(borne) || self.troubled.sink_fails;
         let request = self.dress_credential(borne, request);
-        let (request, address) = self.from_somewhere(client, number, request);
+        let (request, address) = self.address(client, number, request);
         let this = &mut self.clients[client];
         this.next_request = number;
         let exchange = ExchangeId(client as u64 * PER_CLIENT + number);
