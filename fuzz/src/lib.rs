@@ -2,13 +2,14 @@
 //! inputs (`fuzz/run`), and the tests replay those that were kept, in `corpus/`, on any compiler.
 //!
 //! A target compares a part of `mcp-proto` with code that does the same in the plainest way, and
-//! panics where the two differ.
+//! panics where the two differ. `world` compares the whole with the simulator's model.
 
 pub mod envelope;
 pub mod framing;
 pub mod h1;
 pub mod headers;
 pub mod sse;
+pub mod world;
 
 /// A target.
 pub struct Target {
@@ -19,7 +20,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     Target {
         name: "envelope",
         check: envelope::check,
@@ -39,5 +40,9 @@ pub const TARGETS: [Target; 5] = [
     Target {
         name: "sse",
         check: sse::check,
+    },
+    Target {
+        name: "world",
+        check: world::check,
     },
 ];
