@@ -23,20 +23,17 @@ fn serve(settings: Settings) -> io::Result<()> {
     let executor = Arc::new(Executor::new());
     // Nothing is sent: the workers end when it is dropped.
     let (running, ended) = async_channel::bounded::<Infallible>(1);
-    let workers: io::Result<Vec<_>> = (0..settings.workers)
+    let workers: Vec<_> = (0..settings.workers)
         .map(|_| {
             let (executor, ended) = (Arc::clone(&executor), ended.clone());
             thread::Builder::new()
                 .name("worker".to_owned())
                 .spawn(move || block_on(executor.run(ended.recv())))
         })
-        .collect();
-    let result = match &workers {
-        Ok(_) => block_on(serve_on(settings, Arc::clone(&executor))),
-        Err(_) => Ok(()),
-    };
+        .collect::<io::Result<_>>()?;
+    let result = block_on(serve_on(settings, Arc::clone(&executor)));
     drop(running);
-    for worker in workers? {
+    for worker in workers {
         // A task that panics does not end its worker.
         let _ = worker.join();
     }

@@ -12,7 +12,6 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use gateway_kit::driver::{self, DrivenExchange, Driver};
@@ -23,7 +22,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use mcp_proto::framing::COPY_LIMIT;
-use mcp_proto::h1::{Violation, last_response};
+use mcp_proto::h1::{LINGER_TIME, MOST_DISCARDED, Violation, last_response};
 use mcp_proto::{RequestHead, ResponseHead};
 use tokio::net::TcpStream;
 use tokio::time::{Instant as TokioInstant, Sleep};
@@ -40,12 +39,6 @@ const AROUND_HEAD: usize = 1024;
 /// Most fields of a head that hyper takes by itself; to be told a number costs it an allocation for
 /// each request.
 const HYPERS_HEAD_FIELDS: usize = 100;
-
-/// Most bytes of a refused body that are read and thrown away.
-const MOST_DISCARDED: usize = 64 * 1024;
-
-/// How long a connection that is closed may take to be read to its end.
-const LINGER_TIME: Duration = Duration::from_secs(1);
 
 /// What a connection's requests and its task tell each other.
 pub(crate) struct Connection {

@@ -151,6 +151,15 @@ fn read_head(lines: &[&[u8]]) -> Option<Head> {
         ([], [coding]) if is_11 && coding.eq_ignore_ascii_case(b"chunked") => Body::Chunks,
         _ => return None,
     };
+    // Options are tokens; elements may be empty (RFC 9110, sections 5.6.1 and 7.6.1).
+    for value in values("connection") {
+        for option in value.split(|&byte| byte == b',') {
+            let option = unspaced(option);
+            if !option.is_empty() && token(option).is_none() {
+                return None;
+            }
+        }
+    }
     let connection = values("connection").join(&b","[..]).to_ascii_lowercase();
     let has = |option: &[u8]| {
         let mut options = connection.split(|&byte| byte == b',');

@@ -12,24 +12,22 @@
 //! ```
 //!
 //! One request is in flight at a time. What comes behind it stays in the buffer until the response
-//! is complete, bounded; the client's sending side is read on meanwhile, because its end is how a
-//! client that has gone is noticed.
+//! is complete, bounded; up to that bound the client's sending side is read on meanwhile, because its
+//! end is how a client that has gone is noticed.
 //!
 //! A connection that closes shuts down its sending side first and reads for a while what may still
 //! come: closing with bytes unread would reset the connection, and the reset would overtake the
 //! response.
 
-use std::io::IoSlice;
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, Version};
+use std::io::IoSlice;
 
 use super::body::BodyReader;
 use super::head::HeadScan;
-use super::input::Input;
+use super::input::{FIRST_READ, Input};
 use super::response::{Fields, Framing, StatusLine, begin_chunk};
-use super::{Limits, RequestHead, Violation};
+use super::{LINGER_TIME, Limits, MOST_DISCARDED, RequestHead, Violation};
 use crate::framing::{COPY_LIMIT, WriteQueue};
 use crate::time::{Instant, Now};
 
@@ -39,13 +37,6 @@ const READ_AHEAD: usize = 16 * 1024;
 
 /// What waits to be written and above which no more is wanted.
 const MOST_UNWRITTEN: usize = 64 * 1024;
-
-/// Most bytes of a body that nobody wants, or behind the last request, that are read and thrown
-/// away.
-const MOST_DISCARDED: usize = 64 * 1024;
-
-/// How long a connection that closes may take to be read to its end.
-const LINGER_TIME: Duration = Duration::from_secs(1);
 
 /// What a [`Connection`] wants done, or tells.
 #[derive(Debug)]
@@ -213,7 +204,7 @@ impl Connection {
     fn close(&mut self) {
         self.return_lent();
         self.input.clear();
-        self.input.release();
+        self.input.release(0);
         self.output.clear();
         self.state = State::Closed;
     }
@@ -223,13 +214,10 @@ impl Connection {
         self.now = now.monotonic;
         self.output.advance(bytes);
         self.taken_at = now.monotonic;
-        if let State::Head {
-            begun: false,
-            since,
-            ..
-        } = &mut self.state
+        if let State::Head { since, .. } = &mut self.state
             && self.output.is_empty()
         {
+            // What has come of a head meanwhile may not have been looked at.
             *since = now.monotonic;
         }
     }
@@ -248,11 +236,10 @@ impl Connection {
                     self.state = State::Flushing;
                 }
             }
-            // The time for the body: nothing else has one here.
-            State::InFlight(request) => {
-                request.body_due = None;
+            State::InFlight(request) if request.framing.is_none() => {
                 request.violate(Violation::BodyTimeout);
             }
+            State::InFlight(_) => self.lose(),
             State::Head { .. } | State::Flushing | State::Lingering { .. } | State::Closed => {
                 self.close();
             }
@@ -299,12 +286,12 @@ impl Connection {
         assert!(request.framing.is_none(), "a request has one response");
         let framing = Framing::of(status, length, request.is_head, request.version);
         request.framing = Some(framing);
+        self.taken_at = now.monotonic;
         request.discard_body(&mut self.input, &self.limits);
         request.persists &= framing != Framing::Close && !self.closing;
-        if length.is_none() {
-            // A stream may last for hours, with nothing to read.
-            self.input.release();
-        }
+        // A stream may last for hours, with nothing to read.
+        let kept = if length.is_none() { 0 } else { FIRST_READ };
+        self.input.release(kept);
         let mut writer = Fields::begin(&mut self.output, request.version, status);
         fields(&mut |name, value| writer.add(&name, &value));
         request.persists &= !writer.close;
@@ -328,6 +315,9 @@ impl Connection {
             return;
         };
         let framing = request.framing.as_mut().expect("a response has begun");
+        if self.output.is_empty() {
+            self.taken_at = now.monotonic;
+        }
         let length: usize = slices.iter().map(Bytes::len).sum();
         match framing {
             Framing::Length(left) => {
@@ -510,7 +500,7 @@ impl Connection {
         let held = self.input.held().len();
         match &self.state {
             State::Head { .. } => self.output.len() < MOST_UNWRITTEN,
-            State::InFlight(request) => request.reads_body() || held < READ_AHEAD + self.lent,
+            State::InFlight(request) => request.reads_body() || held < READ_AHEAD,
             State::Lingering { .. } => true,
             State::Flushing | State::Closed => false,
         }
@@ -520,9 +510,10 @@ impl Connection {
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
             State::Flushing => Some(self.taken_at + self.limits.keep_alive_time),
-            State::Head { .. } if !self.output.is_empty() => {
-                Some(self.taken_at + self.limits.keep_alive_time)
-            }
+            State::Head { .. }
+            | State::InFlight(InFlight {
+                framing: Some(_), ..
+            }) if !self.output.is_empty() => Some(self.taken_at + self.limits.keep_alive_time),
             State::Head { begun, since, .. } => Some(match begun {
                 true => *since + self.limits.head_time,
                 false => *since + self.limits.keep_alive_time,

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use http::{Method, Version};
 
 use super::body::BodyReader;
-use super::syntax::{has_token, is_host, is_origin_form, is_path_and_query, trim};
+use super::syntax::{is_host, is_origin_form, is_path_and_query, is_token_byte, trim};
 use super::{Limits, Violation};
 use crate::head::ends_in_chunks;
 
@@ -107,6 +107,9 @@ impl<'a> RequestHead<'a> {
         for field in &*request.headers {
             marks.note(field.name, field.value);
         }
+        if marks.malformed {
+            return Err(Violation::MalformedHead);
+        }
         let host = marks.host(version)?;
         let method = Method::from_bytes(method.as_bytes());
         let method = method.map_err(|_| Violation::MalformedHead)?;
@@ -171,6 +174,8 @@ struct Marks<'a> {
     close: bool,
     keep_alive: bool,
     expects_continue: bool,
+    /// Whether a field's value, which others may read in another way, is not what it should be.
+    malformed: bool,
 }
 
 impl<'a> Marks<'a> {
@@ -181,10 +186,16 @@ impl<'a> Marks<'a> {
                 self.host = Some(value);
                 self.hosts += 1;
             }
-            6 if is("expect") => self.expects_continue |= has_token(value, "100-continue"),
+            6 if is("expect") => {
+                self.expects_continue = value.eq_ignore_ascii_case(b"100-continue");
+            }
             10 if is("connection") => {
-                self.close |= has_token(value, "close");
-                self.keep_alive |= has_token(value, "keep-alive");
+                for option in value.split(|&byte| byte == b',').map(trim) {
+                    self.close |= option.eq_ignore_ascii_case(b"close");
+                    self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                    // What follows a request must not depend on who reads this.
+                    self.malformed |= !option.iter().all(|&byte| is_token_byte(byte));
+                }
             }
             14 if is("content-length") => {
                 self.length = Some(value);

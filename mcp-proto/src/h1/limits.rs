@@ -2,6 +2,12 @@
 
 use std::time::Duration;
 
+/// Most bytes that are read and thrown away of a body that nobody wants, or behind the last request.
+pub const MOST_DISCARDED: usize = 64 * 1024;
+
+/// How long a connection that closes may take to be read to its end.
+pub const LINGER_TIME: Duration = Duration::from_secs(1);
+
 /// The bounds that a [`Connection`](super::Connection) and a [`Validator`](super::Validator) keep.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -78,7 +78,7 @@ mod violation;
 
 pub use self::connection::{Connection, Output};
 pub use self::head::RequestHead;
-pub use self::limits::Limits;
+pub use self::limits::{LINGER_TIME, Limits, MOST_DISCARDED};
 pub use self::response::last_response;
 pub use self::validator::{Place, Validator, Verdict};
 pub use self::violation::Violation;

@@ -41,12 +41,6 @@ pub(super) fn trim(value: &[u8]) -> &[u8] {
     }
 }
 
-/// Whether the elements of a comma-separated list (RFC 9110 section 5.6.1) hold this token.
-pub(super) fn has_token(list: &[u8], token: &str) -> bool {
-    list.split(|&byte| byte == b',')
-        .any(|element| trim(element).eq_ignore_ascii_case(token.as_bytes()))
-}
-
 /// `unreserved` and `sub-delims` (RFC 3986 section 2).
 const fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()

@@ -8,7 +8,8 @@ use super::{Limits, RequestHead, Violation};
 ///
 /// Whoever reads from the socket shows each piece to [`Validator::read`] before the server sees it.
 /// What is no request never reaches the server: it gets heads that are complete and were judged, and
-/// of a body nothing behind the point at which its end became uncertain.
+/// of a body nothing behind the point at which its end became uncertain. Whether another request may
+/// follow is not judged here: if the server reads on, what it reads was judged all the same.
 #[derive(Debug)]
 pub struct Validator {
     limits: Limits,
@@ -18,12 +19,7 @@ pub struct Validator {
 #[derive(Debug)]
 enum State {
     Head(HeadScan),
-    Body {
-        body: BodyReader,
-        persists: bool,
-    },
-    /// The last request of the connection is complete: what follows is none.
-    Last,
+    Body(BodyReader),
     Violated(Place, Violation),
 }
 
@@ -96,26 +92,19 @@ impl Validator {
                 };
                 let head = &bytes[..found.length];
                 let head = RequestHead::parse(head, found.lines).map_err(in_head)?;
-                self.state = State::Body {
-                    body: head.body().clone(),
-                    persists: head.persists(),
-                };
+                self.state = State::Body(head.body().clone());
                 found.length
             }
-            State::Body { body, .. } => {
+            State::Body(body) => {
                 let step = body.step(bytes, &self.limits);
                 step.map_err(|violation| (Place::Body, violation))?.read
             }
-            State::Last => bytes.len(),
             State::Violated(place, violation) => return Err((*place, *violation)),
         };
-        if let State::Body { body, persists } = &self.state
+        if let State::Body(body) = &self.state
             && body.has_ended()
         {
-            self.state = match persists {
-                true => State::Head(HeadScan::default()),
-                false => State::Last,
-            };
+            self.state = State::Head(HeadScan::default());
         }
         Ok(passed)
     }

@@ -1,8 +1,8 @@
 //! What happens in which order: requests, bodies, responses, and the end.
 
-use http::StatusCode;
 use http::header::{ALLOW, CONNECTION, HeaderValue};
-use mcp_proto::h1::Violation;
+use http::{StatusCode, Version};
+use mcp_proto::h1::{Output, Violation};
 
 use super::wire::{DATE, Told, Wire, request};
 
@@ -55,6 +55,29 @@ fn an_absolute_target_is_told_as_path_and_authority() {
         let mut wire = Wire::new();
         wire.send(format!("GET {sent} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
         assert_eq!(wire.told(), [request("GET", target)]);
+    }
+    let mut wire = Wire::new();
+    wire.send(b"GET http://A/ HTTP/1.1\r\nHost: a\r\n\r\n");
+    let Some(Output::Request(head)) = wire.connection.poll_output() else {
+        panic!("it is a request");
+    };
+    assert_eq!(
+        (head.authority(), head.version()),
+        (Some("A"), Version::HTTP_11)
+    );
+}
+
+#[test]
+fn a_length_is_told_in_full() {
+    for length in [0_u64, 9, 12_345, u64::MAX] {
+        let mut wire = Wire::new();
+        wire.send(GET);
+        wire.told();
+        wire.respond(StatusCode::OK, Some(length));
+        assert!(
+            wire.written()
+                .contains(&format!("\r\ncontent-length: {length}\r\n"))
+        );
     }
 }
 
@@ -180,6 +203,7 @@ fn only_http_1_1_and_only_with_a_body_waits_to_go_on() {
         &b"POST /a HTTP/1.0\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"[..],
         b"GET /a HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n",
         b"POST /a HTTP/1.1\r\nHost: a\r\nExpect: something\r\nContent-Length: 5\r\n\r\n",
+        b"POST /a HTTP/1.1\r\nHost: a\r\nExpect: 100-continue, x\r\nContent-Length: 5\r\n\r\n",
     ] {
         let mut wire = Wire::new();
         wire.send(head);

@@ -92,7 +92,13 @@ proptest! {
         });
         let (passed, found) = validator(&bytes, size, Limits::default());
         let found = found.map(|(_, violation)| violation);
-        prop_assert_eq!(found, refused);
+        // A connection looks at nothing behind a request that is the last; a validator does.
+        if refused.is_some() {
+            prop_assert_eq!(found, refused);
+        }
+        if found.is_none() {
+            prop_assert_eq!(refused, None);
+        }
         // What it passes is served in the same way, without anything to refuse.
         let (behind, _) = serve(&passed, &[]);
         let accepted: Vec<_> = told

@@ -1,6 +1,6 @@
 //! What is no request, and why: by both who judge, in one piece and byte by byte.
 
-use mcp_proto::h1::{Limits, Place, Validator, Violation};
+use mcp_proto::h1::{Limits, Output, Place, Validator, Violation};
 
 use super::wire::{Told, Wire};
 
@@ -185,12 +185,17 @@ fn fields() {
         "X: \u{1}",
         "X: \u{7f}",
         "X\u{e9}: b",
+        "Connection: \"close\"",
+        "Connection: close\u{e9}",
+        "Connection: close, a b",
+        "Connection: close;",
         "X: b\r\n c",
         "X: b\r\n\tc",
     ] {
         lines(&format!("Host: a\r\n{field}\r\n"), MalformedHead);
     }
     lines(" Host: a\r\n", MalformedHead);
+    fine(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: , x-y,\tkeep-alive ,\r\n\r\n");
     fine(b"GET / HTTP/1.1\r\nhOST:a\r\nX:\r\nY: \t b\xff\tc \t\r\n\r\n");
 }
 
@@ -377,13 +382,31 @@ fn chunks() {
 }
 
 #[test]
-fn behind_a_request_that_is_the_last_nothing_is_judged() {
+fn behind_a_request_that_is_the_last_only_a_validator_judges() {
     for last in [
         "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
         "GET / HTTP/1.0\r\n\r\n",
     ] {
-        fine(format!("{last}\n\0anything").as_bytes());
+        let bytes = format!("{last}\n\0anything");
+        assert_eq!(connection(bytes.as_bytes(), bytes.len()), None);
+        // The server behind it may read on.
+        let (passed, found) = validator(bytes.as_bytes(), 7, limits());
+        assert_eq!(passed, last.as_bytes());
+        assert_eq!(found, Some((Place::Head, MalformedHead)));
     }
+}
+
+#[test]
+fn fields_whose_names_are_as_long_as_others_mean_nothing() {
+    let fields = "Date: b\r\nCookie: 100-continue\r\nKeep-Alive: close\r\n\
+                  Content-Syntax: 1\r\n";
+    let mut wire = Wire::with(limits());
+    wire.send(format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n").as_bytes());
+    let Some(Output::Request(head)) = wire.connection.poll_output() else {
+        panic!("it is a request");
+    };
+    assert!(head.persists() && !head.expects_continue());
+    assert_eq!(head.authority(), None);
 }
 
 #[test]

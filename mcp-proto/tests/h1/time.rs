@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use mcp_proto::h1::{Limits, Violation};
 
-use super::wire::{Told, Wire};
+use super::wire::{Told, Wire, request};
 
 const SECOND: Duration = Duration::from_secs(1);
 const GET: &[u8] = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -104,8 +104,41 @@ fn a_response_takes_as_long_as_it_takes() {
         wire.want_body();
         wire.told();
         wire.respond(StatusCode::OK, None);
+        wire.written();
         assert_eq!(wire.due_in(), None);
     }
+}
+
+#[test]
+fn a_request_that_waited_for_a_slow_reader_is_not_late() {
+    let mut wire = Wire::new();
+    wire.send(&[GET, GET].concat());
+    wire.told();
+    wire.answer(StatusCode::OK, &"x".repeat(64 * 1024));
+    assert!(
+        wire.told().is_empty(),
+        "not before its reader has caught up"
+    );
+    wire.pass(60 * SECOND);
+    wire.written();
+    wire.pass(Duration::ZERO);
+    assert_eq!(wire.told(), [request("GET", "/a")]);
+}
+
+#[test]
+fn who_takes_nothing_of_a_stream_is_left() {
+    let limit = Limits::default().keep_alive_time;
+    let mut wire = Wire::new();
+    wire.send(GET);
+    wire.told();
+    wire.respond(StatusCode::OK, None);
+    wire.written();
+    wire.pass(10 * limit);
+    wire.chunk(b"event");
+    wire.pass(SECOND);
+    wire.chunk(b"event");
+    assert_eq!(at_its_time(&mut wire, limit - SECOND), [Told::Disconnect]);
+    assert!(wire.connection.is_closed());
 }
 
 #[test]
