@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use mcp_proto::h1::{Limits, Place, Validator, Violation};
+use mcp_proto::h1::{Limits, MOST_DISCARDED, Place, Validator, Violation};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -40,6 +40,9 @@ pub(crate) struct Progress {
     /// A [`Phase`]: 0 is busy; else nanoseconds since `origin`, times four, plus one within a head
     /// or two while a response is being written.
     phase: AtomicU64,
+    /// Nanoseconds since `origin` at which the socket last refused to take bytes, if it has taken
+    /// none since; else 0.
+    stalled: AtomicU64,
     /// Requests that hyper has got and not begun: it takes a pause among many.
     unbegun: AtomicUsize,
     /// What came in place of a head.
@@ -51,6 +54,7 @@ impl Progress {
         let progress = Self {
             origin: Instant::now(),
             phase: AtomicU64::new(0),
+            stalled: AtomicU64::new(0),
             unbegun: AtomicUsize::new(0),
             violation: OnceLock::new(),
         };
@@ -74,7 +78,10 @@ impl Progress {
         match self.get() {
             Phase::Idle(since) | Phase::Flushing(since) => Some(self.at(since) + keep_alive_time),
             Phase::Head(since) => Some(self.at(since) + head_time),
-            Phase::Busy => None,
+            Phase::Busy => match self.stalled.load(Ordering::Relaxed) {
+                0 => None,
+                since => Some(self.at(since) + keep_alive_time),
+            },
         }
     }
 
@@ -96,16 +103,27 @@ impl Progress {
         }
     }
 
-    /// A reader that is slow is not idle.
-    fn wrote(&self) {
+    /// Notes whether the socket took some of a response. A reader that is slow is not idle.
+    fn wrote(&self, some: bool) {
+        if !some {
+            let now = self.nanoseconds().max(1);
+            let relaxed = Ordering::Relaxed;
+            let _ = self.stalled.compare_exchange(0, now, relaxed, relaxed);
+            return;
+        }
+        self.stalled.store(0, Ordering::Relaxed);
         if let Phase::Flushing(_) = self.get() {
             self.answered();
         }
     }
 
-    fn flushed(&self) {
+    /// Notes that all was written. The next head may have begun to arrive before that.
+    fn flushed(&self, in_head: bool) {
         if let Phase::Flushing(_) = self.get() {
-            self.set(Phase::Idle(self.nanoseconds()));
+            self.set(match in_head {
+                true => Phase::Head(self.nanoseconds()),
+                false => Phase::Idle(self.nanoseconds()),
+            });
         }
     }
 
@@ -136,9 +154,6 @@ impl Progress {
         self.phase.store(phase, Ordering::Relaxed);
     }
 }
-
-/// Most bytes behind a violation that are read and thrown away.
-const MOST_DISCARDED: usize = 64 * 1024;
 
 /// A TCP socket that is read along with, and tells of its [`Progress`].
 pub(crate) struct Socket {
@@ -273,9 +288,9 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes));
-        self.progress.wrote();
-        Poll::Ready(written)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.progress.wrote(written.is_ready());
+        written
     }
 
     fn poll_write_vectored(
@@ -283,9 +298,9 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices));
-        self.progress.wrote();
-        Poll::Ready(written)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.progress.wrote(written.is_ready());
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -294,7 +309,8 @@ impl AsyncWrite for Socket {
 
     /// hyper flushes once it has written all that it holds.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.progress.flushed();
+        let in_head = !self.kept.is_empty() && self.passed == 0;
+        self.progress.flushed(in_head);
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
@@ -327,7 +343,35 @@ mod tests {
             !progress.is_in_head(),
             "a head after it waits for the response"
         );
-        progress.flushed();
+        progress.flushed(false);
         assert!(!progress.is_in_head() && progress.due(head, idle).unwrap() >= waits);
+    }
+
+    #[test]
+    fn a_head_that_came_early_has_its_time_from_its_turn() {
+        let (head, idle) = (Duration::from_secs(1), Duration::from_secs(60));
+        let progress = Progress::new();
+        progress.unbegun.store(1, Ordering::Relaxed);
+        progress.busy();
+        progress.answered();
+        let idles = progress.due(head, idle).unwrap();
+        progress.flushed(true);
+        assert!(progress.is_in_head() && progress.due(head, idle).unwrap() < idles);
+    }
+
+    #[test]
+    fn who_takes_nothing_of_a_response_is_left() {
+        let (head, idle) = (Duration::from_secs(1), Duration::from_secs(60));
+        let progress = Progress::new();
+        progress.unbegun.store(1, Ordering::Relaxed);
+        progress.busy();
+        assert_eq!(progress.due(head, idle), None);
+        progress.wrote(false);
+        let due = progress.due(head, idle);
+        assert!(due.is_some());
+        progress.wrote(false);
+        assert_eq!(progress.due(head, idle), due, "a further try buys no time");
+        progress.wrote(true);
+        assert_eq!(progress.due(head, idle), None);
     }
 }
