@@ -375,7 +375,16 @@ impl Drop for Running {
 /// What was wrong with a body, unless the client has gone.
 fn violation(error: &hyper::Error) -> Option<Violation> {
     let cause: &io::Error = std::error::Error::source(error)?.downcast_ref()?;
-    cause.get_ref()?.downcast_ref().copied()
+    let violation = cause
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref())
+        .copied();
+    // Where the bounds of chunks are raised, hyper's own are met first.
+    let hypers = matches!(
+        cause.kind(),
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData
+    );
+    violation.or(hypers.then_some(Violation::MalformedBody))
 }
 
 /// Takes the next chunk, together with those behind it while they are small: of each that it is

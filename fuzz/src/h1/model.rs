@@ -216,6 +216,7 @@ fn read_chunks(mut bytes: &[u8]) -> Result<(Vec<u8>, &[u8]), Fault> {
         };
     }
     // Trailers, which are read and thrown away.
+    let mut trailers = 0;
     loop {
         let end = find(bytes, b"\r\n").ok_or(End::Incomplete)?;
         let line = &bytes[..end];
@@ -224,6 +225,10 @@ fn read_chunks(mut bytes: &[u8]) -> Result<(Vec<u8>, &[u8]), Fault> {
             return Ok((body, bytes));
         }
         field(line).ok_or(End::Refused)?;
+        trailers += 1;
+        if trailers > limits.head_fields {
+            return Err(End::Refused);
+        }
     }
 }
 

@@ -42,6 +42,7 @@ impl BodyReader {
             size: 0,
             line: 0,
             framing: 0,
+            trailers: 0,
             total: 0,
         })
     }
@@ -80,6 +81,8 @@ pub(super) struct Chunks {
     line: usize,
     /// Bytes of the body that were no data.
     framing: usize,
+    /// Trailers that have ended.
+    trailers: usize,
     /// Data in all, that of the chunk that has begun included.
     total: usize,
 }
@@ -165,7 +168,10 @@ impl Chunks {
             (ChunkState::TrailerName, b':') => ChunkState::TrailerValue,
             (ChunkState::TrailerValue, b'\r') => ChunkState::TrailerLf,
             (ChunkState::TrailerValue, byte) if is_field_byte(byte) => ChunkState::TrailerValue,
-            (ChunkState::TrailerLf, b'\n') => ChunkState::Trailer,
+            (ChunkState::TrailerLf, b'\n') if self.trailers < limits.head_fields => {
+                self.trailers += 1;
+                ChunkState::Trailer
+            }
             _ => return Err(Violation::MalformedBody),
         })
     }

@@ -16,7 +16,8 @@ pub struct Limits {
     /// Most bytes of a head's fields, line ends included; more is
     /// [`Violation::HeadTooLarge`](super::Violation).
     pub head_bytes: usize,
-    /// Most fields of a head; more is [`Violation::HeadTooLarge`](super::Violation).
+    /// Most fields of a head; more is [`Violation::HeadTooLarge`](super::Violation). Most trailers of
+    /// a body, too; more is [`Violation::MalformedBody`](super::Violation).
     pub head_fields: usize,
     /// Time from the first byte of a head to its last.
     pub head_time: Duration,

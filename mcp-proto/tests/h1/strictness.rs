@@ -368,6 +368,8 @@ fn chunks() {
     let small = "1\r\nx\r\n";
     body(&small.repeat(20), None);
     body(&small.repeat(21), Some(MalformedBody));
+    body(&format!("0\r\n{}", "A:\r\n".repeat(5)), None);
+    body(&format!("0\r\n{}", "A:\r\n".repeat(6)), Some(MalformedBody));
     body(&format!("0\r\nA: {}", "b".repeat(94)), None);
     body(&format!("0\r\nA: {}", "b".repeat(95)), Some(MalformedBody));
     body("0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", None);
