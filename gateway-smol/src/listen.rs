@@ -130,6 +130,8 @@ impl Server {
 
     /// Serves until `stop` is ready; then closes the listeners, finishes what is in flight within
     /// the drain limit, and ends the children. Audit records are written from now on.
+    ///
+    /// Dropping the future begins that too; the executor's tasks then see to the end of it.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let Self {
             executor,
@@ -142,12 +144,15 @@ impl Server {
         prepared.begin();
         info!(url = prepared.url(), ?addresses, "listening");
         let driver = prepared.driver();
-        // Dropped with this future, if an embedder drops it, these tasks end with it.
-        let _attendant = executor.spawn(attend(Arc::clone(driver), attended));
+        // It ends with the driver: later than this future, if an embedder drops that.
+        executor
+            .spawn(attend(Arc::downgrade(driver), attended))
+            .detach();
         let permits = Arc::new(Semaphore::new(driver.limits().connections));
         // Nothing is sent on either: the ends of one tell those of the other that they are gone.
         let (close, closing) = async_channel::bounded(1);
         let (open, closed) = async_channel::bounded(1);
+        // Dropped with this future, if an embedder drops it, these tasks end with it.
         let acceptors: Vec<_> = listeners
             .into_iter()
             .map(|listener| {
@@ -231,21 +236,26 @@ impl Acceptor {
     }
 }
 
-/// Wakes the gateway when something is due, or has changed.
-async fn attend(driver: Arc<Driver>, attended: Receiver<()>) {
-    let changed = async || {
-        let _ = attended.recv().await;
-    };
+/// Wakes the gateway when something is due, or has changed, until it has gone.
+async fn attend(driver: Weak<Driver>, attended: Receiver<()>) {
     loop {
-        match driver.attend() {
+        let Some(due) = driver.upgrade().map(|driver| driver.attend()) else {
+            return;
+        };
+        let changed = async { attended.recv().await.is_ok() };
+        let goes_on = match due {
             // Early or late does no harm.
             Some(due) => {
                 let late = async {
                     Timer::at(due).await;
+                    true
                 };
-                or(changed(), late).await;
+                or(changed, late).await
             }
-            None => changed().await,
+            None => changed.await,
+        };
+        if !goes_on {
+            return;
         }
     }
 }

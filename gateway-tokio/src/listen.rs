@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use gateway_kit::driver::{Callbacks, Driver, Prepared};
@@ -12,7 +12,7 @@ use gateway_kit::settings::Settings;
 use mcp_proto::auth::{Token, Verdict};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
@@ -27,7 +27,7 @@ pub struct Server {
     addresses: Vec<SocketAddr>,
     prepared: Prepared,
     /// Somebody has to call [`Driver::attend`].
-    attended: Arc<Notify>,
+    attended: mpsc::Receiver<()>,
     /// Told once no child is left.
     children_ended: mpsc::Receiver<()>,
 }
@@ -48,7 +48,7 @@ impl Server {
             listeners.push(TcpListener::from_std(listener)?);
             addresses.push(address);
         }
-        let attended = Arc::new(Notify::new());
+        let (attend, attended) = mpsc::channel(1);
         let (started, failures) = oneshot::channel();
         let (ended, children_ended) = mpsc::channel(1);
         // Not all threads that call back are the runtime's.
@@ -56,10 +56,10 @@ impl Server {
         let callbacks = Callbacks {
             drive: Box::new(move |upstream| drop(to_drive.spawn(child::drive(upstream)))),
             verify: Box::new(move |verification| drop(to_verify.spawn(verification))),
-            attend: {
-                let attended = Arc::clone(&attended);
-                Arc::new(move || attended.notify_one())
-            },
+            attend: Arc::new(move || {
+                // One that waits already is enough.
+                let _ = attend.try_send(());
+            }),
             // Whoever starts the server may have gone.
             started: Box::new(move |failures| drop(started.send(failures))),
             children_ended: Box::new(move || {
@@ -111,6 +111,8 @@ impl Server {
 
     /// Serves until `stop` is ready; then closes the listeners, finishes what is in flight within
     /// the drain limit, and ends the children. Audit records are written from now on.
+    ///
+    /// Dropping the future begins that too; the runtime's tasks then see to the end of it.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let Self {
             listeners,
@@ -122,11 +124,11 @@ impl Server {
         prepared.begin();
         info!(url = prepared.url(), ?addresses, "listening");
         let driver = prepared.driver();
-        // Dropped with this future, if an embedder drops it, it ends with it.
-        let mut attendant = JoinSet::new();
-        attendant.spawn(attend(Arc::clone(driver), attended));
+        // It ends with the driver: later than this future, if an embedder drops that.
+        tokio::spawn(attend(Arc::downgrade(driver), attended));
         let permits = Arc::new(Semaphore::new(driver.limits().connections));
         let (close, closing) = watch::channel(false);
+        // Dropped with this future, if an embedder drops it, these tasks end with it.
         let mut acceptors = JoinSet::new();
         for listener in listeners {
             let (driver, permits) = (Arc::clone(driver), Arc::clone(&permits));
@@ -187,16 +189,22 @@ async fn accept(
     }
 }
 
-/// Wakes the gateway when something is due, or has changed.
-async fn attend(driver: Arc<Driver>, attended: Arc<Notify>) {
+/// Wakes the gateway when something is due, or has changed, until it has gone.
+async fn attend(driver: Weak<Driver>, mut attended: mpsc::Receiver<()>) {
     loop {
-        match driver.attend() {
+        let Some(due) = driver.upgrade().map(|driver| driver.attend()) else {
+            return;
+        };
+        let goes_on = match due {
             // Early or late does no harm.
-            Some(due) => {
-                let changed = attended.notified();
-                let _ = tokio::time::timeout_at(due.into(), changed).await;
-            }
-            None => attended.notified().await,
+            Some(due) => match tokio::time::timeout_at(due.into(), attended.recv()).await {
+                Ok(changed) => changed.is_some(),
+                Err(_) => true,
+            },
+            None => attended.recv().await.is_some(),
+        };
+        if !goes_on {
+            return;
         }
     }
 }

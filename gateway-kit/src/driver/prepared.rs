@@ -19,7 +19,8 @@ use crate::static_tokens::{TokenFile, Watch};
 /// How the gateway names itself to other servers.
 const USER_AGENT: &str = concat!("mcp-gateway/", env!("CARGO_PKG_VERSION"));
 
-/// A gateway that has begun to work, and serves nobody yet. Dropping it ends the audit trail.
+/// A gateway that has begun to work, and serves nobody yet. Dropping it drains the driver, which goes on
+/// to be driven until that is done, and ends the audit trail.
 pub struct Prepared {
     driver: Arc<Driver>,
     url: String,
@@ -137,5 +138,12 @@ impl Prepared {
             error!(%error, "audit records cannot be written");
             self.driver.audit_failed();
         }
+    }
+}
+
+/// Whoever drops it has no more use for children, and would leave sessions behind that nobody ends.
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        self.driver.drain();
     }
 }
