@@ -42,8 +42,9 @@ use crate::guard::GuardHandle;
 use crate::outside::Outside;
 use crate::settings::ChildCommand;
 
-/// What a [`Driver`] wants of its runtime. Whichever thread brings the news calls these, often with
-/// the gateway's lock held: they must not wait, and must not call the driver.
+/// What a [`Driver`] wants of its runtime. Whichever thread brings the news calls these, and they must
+/// not wait. All but those that start tasks are often called with the gateway's lock held, and must not
+/// call the driver.
 pub struct Callbacks {
     /// Starts a task that drives this until it is drained.
     pub drive: Box<dyn Fn(DrivenUpstream) + Send + Sync>,
@@ -77,6 +78,10 @@ struct Core {
     timer: Option<Instant>,
     /// Who waits for the verifiers to be tried.
     starting: Option<Box<dyn FnOnce(Vec<StartupFailure>) + Send>>,
+    /// What is to be driven by a task, which is started once the lock is free.
+    to_drive: Vec<DrivenUpstream>,
+    /// As above, to be awaited.
+    to_verify: Vec<Verification>,
 }
 
 /// What a driver works with.
@@ -130,6 +135,8 @@ impl Driver {
                 waiting: HashMap::new(),
                 timer: None,
                 starting: Some(callbacks.started),
+                to_drive: Vec::new(),
+                to_verify: Vec::new(),
             }),
             clock,
             upstreams: RwLock::default(),
@@ -196,6 +203,7 @@ impl Driver {
         if exchange.awaits_gateway() {
             core.waiting.insert(exchange.id(), inbox());
         }
+        self.release(core);
     }
 
     /// Has `verify` asked about tokens, where the policy has
@@ -252,6 +260,7 @@ impl Driver {
         core.waiting.insert(exchange, Arc::clone(inbox));
         core.gateway.handle_mail(mail, now);
         self.perform(&mut core, None, now);
+        self.release(core);
     }
 
     /// Ends an exchange that waits for the gateway's word: under its lock, so that no word comes
@@ -272,6 +281,7 @@ impl Driver {
             }
         }
         self.perform(&mut core, None, now);
+        self.release(core);
     }
 
     /// Hands an upstream's mail to the gateway.
@@ -347,6 +357,17 @@ impl Driver {
         let (mut core, now) = self.lock_core();
         act(&mut core.gateway, now);
         self.perform(&mut core, None, now);
+        self.release(core);
+    }
+
+    /// Frees the gateway's lock, and then starts what is to be started: a runtime that is about to end
+    /// may drop a task at once, or all of its tasks, and these call the driver when they are dropped.
+    fn release(&self, mut core: MutexGuard<'_, Core>) {
+        let to_drive = std::mem::take(&mut core.to_drive);
+        let to_verify = std::mem::take(&mut core.to_verify);
+        drop(core);
+        to_drive.into_iter().for_each(&self.drive);
+        to_verify.into_iter().for_each(&self.verify);
     }
 
     /// Does what the gateway wants done, with its lock held. Mail for `current` goes straight in.
@@ -374,10 +395,10 @@ impl Driver {
                         .write()
                         .unwrap_or_else(|_| std::process::abort())
                         .insert(upstream.id(), Arc::clone(&inbox));
-                    if let (Some(driver), Some(alive)) =
-                        (self.me.upgrade(), lock(&self.children).clone())
-                    {
-                        (self.drive)(DrivenUpstream::new(upstream, inbox, driver, alive));
+                    let alive = lock(&self.children).clone();
+                    if let (Some(driver), Some(alive)) = (self.me.upgrade(), alive) {
+                        let driven = DrivenUpstream::new(upstream, inbox, driver, alive);
+                        core.to_drive.push(driven);
                     }
                 }
                 GatewayOutput::Fetch(request) => {
@@ -412,7 +433,10 @@ impl Driver {
                 GatewayOutput::VerifyToken {
                     verification,
                     token,
-                } => (self.verify)(Verification::new(self.me.clone(), verification, token)),
+                } => {
+                    let verification = Verification::new(self.me.clone(), verification, token);
+                    core.to_verify.push(verification);
+                }
                 GatewayOutput::Started(failures) => {
                     if let Some(starting) = core.starting.take() {
                         starting(failures);
@@ -450,9 +474,37 @@ mod tests {
 
     #[test]
     fn time_does_not_go_backwards_for_who_waits_for_the_gateway() {
+        let driver = driver(false, Box::new(drop));
+        std::thread::scope(|scope| {
+            let (core, _) = driver.lock_core();
+            let waits = scope.spawn(|| driver.lock_core().1);
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            let before = driver.now();
+            drop(core);
+            let after = waits.join().expect("it gets the lock");
+            assert!(after.monotonic >= before.monotonic);
+        });
+    }
+
+    #[test]
+    fn the_gateway_is_free_when_a_task_is_started() {
+        let (sender, started) = std::sync::mpsc::channel();
+        let drive = Box::new(move |driven: DrivenUpstream| {
+            let is_free = driven.driver().core.try_lock().is_ok();
+            sender.send(is_free).expect("somebody waits");
+        });
+        // The start-up probe is a child.
+        let _driver = driver(true, drive);
+        assert!(started.try_recv().expect("a task is started"));
+    }
+
+    fn driver(
+        startup_probe: bool,
+        drive: Box<dyn Fn(DrivenUpstream) + Send + Sync>,
+    ) -> Arc<Driver> {
         let command = ChildCommand::new("true");
         let policy = Policy {
-            startup_probe: false,
+            startup_probe,
             ..Policy::default()
         };
         let equipment = Equipment {
@@ -466,21 +518,12 @@ mod tests {
             outside: None,
         };
         let callbacks = Callbacks {
-            drive: Box::new(drop),
+            drive,
             verify: Box::new(drop),
             attend: Arc::new(|| {}),
             started: Box::new(drop),
             children_ended: Box::new(|| {}),
         };
-        let driver = Driver::new(policy, equipment, callbacks, [0; 32]);
-        std::thread::scope(|scope| {
-            let (core, _) = driver.lock_core();
-            let waits = scope.spawn(|| driver.lock_core().1);
-            std::thread::sleep(std::time::Duration::from_millis(100));
-            let before = driver.now();
-            drop(core);
-            let after = waits.join().expect("it gets the lock");
-            assert!(after.monotonic >= before.monotonic);
-        });
+        Driver::new(policy, equipment, callbacks, [0; 32])
     }
 }
