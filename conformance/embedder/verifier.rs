@@ -1,19 +1,16 @@
-//! An embedder's own verifier of tokens, in this process.
+//! An embedder's own verifier of tokens.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use async_executor::Executor;
-use async_io::block_on;
 use gateway_kit::AuditSink;
 use gateway_kit::settings::{ChildCommand, Settings};
-use gateway_smol::Server;
 use mcp_proto::auth::{Clients, HttpVerifier, Identity, Principal, Token, Verdict, Verifier};
 
-async fn verify(token: Token) -> Verdict {
+/// Says yes to one token, and of others what embedders might.
+pub(crate) async fn verify(token: Token) -> Verdict {
     match token.expose() {
         "good" => Verdict::Allowed(Identity {
             principal: Principal {
@@ -56,8 +53,7 @@ fn knock(address: SocketAddr, token: &str) -> (u16, bool) {
 
 /// Runs a gateway with these verifiers while `act` goes on.
 fn serve(verifiers: Vec<Verifier>, act: impl FnOnce(SocketAddr)) {
-    let executor = Arc::new(Executor::new());
-    let child = ChildCommand::new(env!("CARGO_BIN_EXE_mcp-gateway-smol"))
+    let child = ChildCommand::new(crate::BINARY)
         .args(["demo-server"])
         .inherit(std::env::vars_os());
     let mut settings = Settings::new(child);
@@ -66,20 +62,7 @@ fn serve(verifiers: Vec<Verifier>, act: impl FnOnce(SocketAddr)) {
     settings.policy.startup_probe = false;
     settings.audit = AuditSink::Off;
     settings.listen = vec![([127, 0, 0, 1], 0).into()];
-    let bound = Server::bind(settings, Arc::clone(&executor));
-    let server = block_on(executor.run(bound))
-        .expect("a port is free")
-        .verify_with(verify);
-    let address = server.addresses()[0];
-    let (stop, stopped) = async_channel::bounded::<()>(1);
-    let running = thread::spawn(move || {
-        block_on(executor.run(server.run(async {
-            let _ = stopped.recv().await;
-        })));
-    });
-    act(address);
-    drop(stop);
-    running.join().expect("the server ends well");
+    crate::serve(settings, act);
 }
 
 #[test]

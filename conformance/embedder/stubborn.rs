@@ -1,18 +1,16 @@
-//! What becomes of a gateway whose embedder has no more use for it.
+//! A server that does not end by itself, for embedders who have no more use for their gateway.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gateway_kit::AuditSink;
 use gateway_kit::settings::{ChildCommand, Settings};
-use gateway_tokio::Server;
-use tokio::runtime::Runtime;
 
 /// A server that says in a file which process it is, answers `initialize`, and then neither reads
 /// nor ends when it is asked to.
-fn settings(said: &Path) -> Settings {
+pub(crate) fn settings(said: &Path) -> Settings {
     let answer = r#"{"jsonrpc":"2.0","id":%s,"result":{"protocolVersion":"2025-11-25","capabilities":{},"serverInfo":{"name":"stubborn","version":"1"}}}"#;
     let script = format!(
         "trap '' TERM; read -r line; id=${{line#*\\\"id\\\":}}; id=${{id%%,*}}; \
@@ -32,7 +30,7 @@ fn settings(said: &Path) -> Settings {
 }
 
 /// Opens a session, and returns its connection.
-fn initialize(address: SocketAddr) -> TcpStream {
+pub(crate) fn initialize(address: SocketAddr) -> TcpStream {
     let body = r#"{"jsonrpc":"2.0","id":"i","method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}"#;
     let mut stream = TcpStream::connect(address).expect("the gateway listens");
     let request = format!(
@@ -50,44 +48,7 @@ fn initialize(address: SocketAddr) -> TcpStream {
 }
 
 /// Where a process stands in `/proc`, as long as it has not been reaped.
-fn process(said: &Path) -> PathBuf {
+pub(crate) fn process(said: &Path) -> PathBuf {
     let id = std::fs::read_to_string(said).expect("the server said which process it is");
     Path::new("/proc").join(id.trim())
-}
-
-/// A gateway with a session, whose `run` was dropped.
-async fn abandon(said: &Path) -> TcpStream {
-    let server = Server::bind(settings(said)).await.expect("a port is free");
-    let address = server.addresses()[0];
-    tokio::select! {
-        () = server.run(std::future::pending()) => unreachable!("nobody stops it"),
-        stream = tokio::task::spawn_blocking(move || initialize(address)) => {
-            stream.expect("a session was opened")
-        }
-    }
-}
-
-#[test]
-fn children_end_once_nobody_runs_their_gateway() {
-    let directory = tempfile::tempdir().expect("a directory can be made");
-    let said = directory.path().join("process");
-    let runtime = Runtime::new().expect("threads can be had");
-    let _connection = runtime.block_on(abandon(&said));
-    let process = process(&said);
-    let start = Instant::now();
-    while process.exists() {
-        assert!(start.elapsed() < Duration::from_secs(60), "the child lives");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-#[test]
-fn children_end_with_their_runtime() {
-    let directory = tempfile::tempdir().expect("a directory can be made");
-    let said = directory.path().join("process");
-    let runtime = Runtime::new().expect("threads can be had");
-    let _connection = runtime.block_on(abandon(&said));
-    let process = process(&said);
-    drop(runtime);
-    assert!(!process.exists(), "the child lives");
 }
