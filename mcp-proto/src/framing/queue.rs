@@ -16,7 +16,7 @@ const PIECE: usize = 4 * 1024;
 /// # Invariants
 ///
 /// - What is held is `slices`, then `copied[taken..]`; `length` is its length. No slice is empty.
-/// - Once nothing is held, nothing but `copied`'s first [`PIECE`] bytes stays allocated.
+/// - Once nothing is held, nothing but the first 4 KiB of `copied` stay allocated.
 #[derive(Default)]
 pub struct WriteQueue {
     slices: VecDeque<Bytes>,
