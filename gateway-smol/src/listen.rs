@@ -41,7 +41,7 @@ impl Server {
     ///
     /// Connections and children are tasks of `executor`, which has to be run meanwhile, by as many
     /// threads as may serve; [`Settings::workers`] is not heeded here. Dropping the executor ends the
-    /// children at once.
+    /// children's process groups at once; what has left its group is then the guard's to end.
     ///
     /// # Errors
     ///

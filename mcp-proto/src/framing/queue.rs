@@ -130,9 +130,31 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn what_is_copied_leaves_in_pieces_of_a_size() {
+        let mut queue = WriteQueue::default();
+        for _ in 0..3 * PIECE / 100 {
+            queue.copy(&[0; 100]);
+        }
+        let mut slots = [IoSlice::new(&[]); 8];
+        let filled = queue.fill(&mut slots);
+        let lengths: Vec<_> = slots[..filled].iter().map(|slot| slot.len()).collect();
+        assert_eq!(lengths, [4100, 4100, 4000]);
+    }
+
+    #[test]
+    fn what_is_thrown_away_is_gone() {
+        let mut queue = WriteQueue::default();
+        queue.push("a".into());
+        queue.copy(b"b");
+        queue.clear();
+        assert!(queue.is_empty() && queue.fill(&mut [IoSlice::new(&[])]) == 0);
+    }
+
     #[derive(Clone, Debug)]
     enum Act {
         Push(Vec<u8>),
+        PushFrame(Vec<Vec<u8>>),
         Copy(Vec<u8>),
         Write { slots: usize, share: u8 },
     }
@@ -146,6 +168,7 @@ mod tests {
         };
         prop_oneof![
             bytes().prop_map(Act::Push),
+            prop::collection::vec(bytes(), 0..3).prop_map(Act::PushFrame),
             bytes().prop_map(Act::Copy),
             (1..4_usize, any::<u8>()).prop_map(|(slots, share)| Act::Write { slots, share }),
         ]
@@ -168,6 +191,10 @@ mod tests {
                     Act::Push(bytes) => {
                         all.extend_from_slice(&bytes);
                         queue.push(bytes.into());
+                    }
+                    Act::PushFrame(slices) => {
+                        all.extend(slices.concat());
+                        queue.push_frame(slices.into_iter().map(Bytes::from).collect());
                     }
                     Act::Copy(bytes) => {
                         all.extend_from_slice(&bytes);
