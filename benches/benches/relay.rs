@@ -9,7 +9,7 @@ use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http::Method;
 use mcp_proto::{
-    Exchange, ExchangeId, ExchangeOutput, Gateway, GatewayOutput, Instant, Now, Policy,
+    Exchange, ExchangeId, ExchangeOutput, Gateway, GatewayOutput, Instance, Instant, Now, Policy,
     RequestHead, Upstream, UpstreamOutput,
 };
 
@@ -91,7 +91,13 @@ impl Driven {
         let fields = fields.into_iter().chain(of_session.into_iter().flatten());
         let fields = fields.map(|(name, value)| (name, value.as_bytes()));
         let head = RequestHead::new(&Method::POST, "/mcp", None, fields);
-        self.exchange = Some(Exchange::new(id, &self.gateway.policy().limits, now));
+        self.exchange = Some(Exchange::new(
+            id,
+            &head,
+            Instance([0; 4]),
+            &self.gateway.policy().limits,
+            now,
+        ));
         let peer = std::net::Ipv4Addr::LOCALHOST.into();
         self.gateway.handle_request(id, peer, &head, now);
         self.drain();
@@ -192,6 +198,7 @@ impl Driven {
                             exchange.handle_written(frame.len(), now);
                         }
                         ExchangeOutput::End => self.ended = true,
+                        ExchangeOutput::Access(_) => {}
                         ExchangeOutput::Audit(record) => panic!("nothing goes wrong: {record:?}"),
                     }
                 }

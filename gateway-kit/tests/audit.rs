@@ -5,7 +5,7 @@
 use gateway_kit::AuditSink;
 use gateway_kit::audit::{AuditLog, Fault, Summary, VerifyError, verify, verify_files};
 use mcp_proto::auth::{Identity, Principal, VerifierKind};
-use mcp_proto::{AuditEvent, AuditRecord, Caller, ExchangeId, Refusal, SessionEnd};
+use mcp_proto::{AuditEvent, AuditRecord, Caller, Refusal, RequestId, SessionEnd};
 use proptest::prelude::*;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -92,14 +92,14 @@ fn begun(mut log: AuditLog) -> AuditLog {
 
 fn plain(name: &str) -> AuditRecord {
     AuditRecord {
-        exchange: Some(ExchangeId(1)),
+        request: RequestId::parse(b"3f9a12c4-1"),
         name: Some(name.into()),
         ..AuditRecord::new(AuditEvent::SessionOpened)
     }
 }
 
 fn file_log(path: &Path) -> AuditLog {
-    begun(AuditLog::open(&AuditSink::File(path.to_owned()), "3f9a12c4", |_| {}).unwrap())
+    begun(AuditLog::open(&AuditSink::File(path.to_owned()), |_| {}).unwrap())
 }
 
 /// Hands `names` over, waits until all of them are in the file, and ends the trail.
@@ -124,7 +124,7 @@ fn hand_over(log: &AuditLog, path: &Path, names: &[&str]) {
 /// A trail of these records in memory.
 fn trail(records: Vec<AuditRecord>) -> Vec<u8> {
     let output = Output::default();
-    let log = begun(AuditLog::to_output(output.clone(), "3f9a12c4", |_| {}));
+    let log = begun(AuditLog::to_output(output.clone(), |_| {}));
     let lines = records.len() + 1;
     for record in records {
         log.writer().write(record);
@@ -232,13 +232,13 @@ fn caller() -> impl Strategy<Value = Caller> {
 prop_compose! {
     fn record()(
         event in event(),
-        exchange in prop::option::of(any::<u64>()),
+        request in prop::option::of("[A-Za-z0-9._~+/=:@-]{1,128}"),
         caller in prop::option::of(caller()),
         method in prop::option::of(hostile()),
         name in prop::option::of(hostile()),
     ) -> AuditRecord {
         AuditRecord {
-            exchange: exchange.map(ExchangeId),
+            request: request.and_then(|id| RequestId::parse(id.as_bytes())),
             caller,
             method: method.map(Into::into),
             name: name.map(Into::into),
@@ -347,7 +347,7 @@ proptest! {
     ) {
         let output = Output::planned(plan.clone());
         let states = States::default();
-        let log = begun(AuditLog::to_output(output.clone(), "a", states.listener()));
+        let log = begun(AuditLog::to_output(output.clone(), states.listener()));
         let mut handed_over = 0;
         while !output.plan_is_over() {
             for _ in 0..burst {
@@ -429,7 +429,7 @@ fn a_file_that_another_has_is_refused_in_one_line() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit");
     let _first = file_log(&path);
-    let second = AuditLog::open(&AuditSink::File(path.clone()), "b", |_| {});
+    let second = AuditLog::open(&AuditSink::File(path.clone()), |_| {});
     let error = second.map(|_| ()).unwrap_err().to_string();
     let expected = format!(
         "audit file {}: another process writes to it; give each gateway a file of its own",
@@ -441,7 +441,7 @@ fn a_file_that_another_has_is_refused_in_one_line() {
 #[test]
 fn a_file_that_cannot_be_opened_is_named() {
     let sink = AuditSink::File("/nonexistent/audit".into());
-    let error = AuditLog::open(&sink, "a", |_| {}).map(|_| ()).unwrap_err();
+    let error = AuditLog::open(&sink, |_| {}).map(|_| ()).unwrap_err();
     assert!(
         error
             .to_string()
@@ -483,7 +483,7 @@ fn a_file_that_is_no_trail_is_left_as_it_is() {
         trail + "and more\n",
     ] {
         fs::write(&path, &text).unwrap();
-        let error = AuditLog::open(&sink, "a", |_| {}).map(|_| ()).unwrap_err();
+        let error = AuditLog::open(&sink, |_| {}).map(|_| ()).unwrap_err();
         let expected = format!(
             "audit file {}: not an audit trail; give another path, or move it away",
             path.display()
@@ -539,7 +539,7 @@ fn what_ends_in_no_record_of_this_chain_is_continued_by_a_chain_that_begins_anew
 fn a_full_disk_is_told_and_stops_nobody() {
     let states = States::default();
     let sink = AuditSink::File("/dev/full".into());
-    let log = begun(AuditLog::open(&sink, "a", states.listener()).unwrap());
+    let log = begun(AuditLog::open(&sink, states.listener()).unwrap());
     for _ in 0..10_000 {
         log.writer().write(plain("lost"));
     }
@@ -556,7 +556,7 @@ fn a_full_disk_is_left_for_another() {
     std::os::unix::fs::symlink("/dev/full", &path).unwrap();
     let states = States::default();
     let sink = AuditSink::File(path.clone());
-    let log = begun(AuditLog::open(&sink, "a", states.listener()).unwrap());
+    let log = begun(AuditLog::open(&sink, states.listener()).unwrap());
     log.writer().write(plain("lost"));
     wait_until("the owner is told", || !states.all().is_empty());
     fs::remove_file(&path).unwrap();
@@ -576,7 +576,7 @@ fn a_full_disk_is_left_for_another() {
 #[ignore = "is run by the next one, in a process of its own"]
 fn stdout_in_a_process_of_its_own() {
     println!("http://127.0.0.1:8080/mcp");
-    let log = begun(AuditLog::open(&AuditSink::Stdout, "a", |_| {}).unwrap());
+    let log = begun(AuditLog::open(&AuditSink::Stdout, |_| {}).unwrap());
     log.writer().write(plain("one"));
     drop(log);
 }
@@ -613,7 +613,7 @@ fn a_reader_that_stands_still_costs_records_and_stops_nobody() {
     let (lock, output, states) = (Arc::default(), Output::default(), States::default());
     let stuck = Stuck(Arc::clone(&lock), output.clone());
     let held = lock.lock().unwrap();
-    let log = begun(AuditLog::to_output(stuck, "a", states.listener()));
+    let log = begun(AuditLog::to_output(stuck, states.listener()));
     for _ in 0..20_000 {
         log.writer().write(plain("lost or not"));
     }
@@ -643,7 +643,7 @@ fn the_end_does_not_wait_for_a_reader_that_stands_still() {
     let lock: Arc<Mutex<()>> = Arc::default();
     let _held = lock.lock().unwrap();
     let stuck = Stuck(Arc::clone(&lock), Output::default());
-    let log = begun(AuditLog::to_output(stuck, "a", |_| {}));
+    let log = begun(AuditLog::to_output(stuck, |_| {}));
     let writer = log.writer();
     drop(log);
     writer.write(plain("to nobody"));
@@ -651,7 +651,7 @@ fn the_end_does_not_wait_for_a_reader_that_stands_still() {
 
 #[test]
 fn a_trail_that_is_off_keeps_nothing() {
-    let log = AuditLog::open(&AuditSink::Off, "a", |_| panic!("there is nothing to tell"));
+    let log = AuditLog::open(&AuditSink::Off, |_| panic!("there is nothing to tell"));
     let log = log.unwrap();
     log.writer().write(plain("nowhere"));
     log.writer().reopen();
@@ -776,7 +776,7 @@ fn nothing_is_written_before_the_trail_begins_and_nothing_is_lost() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit.log");
     let sink = AuditSink::File(path.clone());
-    let log = AuditLog::open(&sink, "a", |_| {}).unwrap();
+    let log = AuditLog::open(&sink, |_| {}).unwrap();
     log.writer()
         .write(AuditRecord::new(AuditEvent::SessionOpened));
     thread::sleep(Duration::from_millis(50));

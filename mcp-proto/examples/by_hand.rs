@@ -11,8 +11,8 @@ use std::net::Ipv4Addr;
 use bytes::Bytes;
 use http::Method;
 use mcp_proto::{
-    Exchange, ExchangeId, ExchangeOutput, Gateway, GatewayOutput, Instant, Limits, Now, Policy,
-    RequestHead, Upstream, UpstreamOutput,
+    Exchange, ExchangeId, ExchangeOutput, Gateway, GatewayOutput, Instance, Instant, Limits, Now,
+    Policy, RequestHead, Upstream, UpstreamOutput,
 };
 
 /// Time is an argument; in this program it stands still.
@@ -21,9 +21,12 @@ const NOW: Now = Now {
     unix_ms: 1_800_000_000_000,
 };
 
+/// As the seed: from the system's CSPRNG, but for this program.
+const INSTANCE: Instance = Instance([0; 4]);
+
 struct Host {
     gateway: Gateway,
-    exchange: Exchange,
+    exchange: Option<Exchange>,
     upstream: Option<Upstream>,
     session: Option<String>,
 }
@@ -33,7 +36,6 @@ impl Host {
     fn post(&mut self, id: u64, body: &'static str) {
         println!("client -> gateway  {body}");
         let id = ExchangeId(id);
-        self.exchange = Exchange::new(id, &self.gateway.policy().limits, NOW);
         let session = self.session.clone();
         let mut fields = vec![
             ("host", &b"localhost"[..]),
@@ -42,12 +44,15 @@ impl Host {
         ];
         fields.extend(session.iter().map(|id| ("mcp-session-id", id.as_bytes())));
         let head = RequestHead::new(&Method::POST, "/mcp", None, fields.into_iter());
+        let limits = &self.gateway.policy().limits;
+        self.exchange = Some(Exchange::new(id, &head, INSTANCE, limits, NOW));
         let peer = Ipv4Addr::LOCALHOST.into();
         self.gateway.handle_request(id, peer, &head, NOW);
         self.settle();
-        if self.exchange.wants_body() {
-            self.exchange.handle_body(body.into(), NOW);
-            self.exchange.handle_body_end(NOW);
+        let exchange = self.exchange();
+        if exchange.wants_body() {
+            exchange.handle_body(body.into(), NOW);
+            exchange.handle_body_end(NOW);
             self.settle();
         }
     }
@@ -68,7 +73,9 @@ impl Host {
         loop {
             if let Some(output) = self.gateway.poll_output() {
                 match output {
-                    GatewayOutput::ToExchange { mail, .. } => self.exchange.handle_mail(mail, NOW),
+                    GatewayOutput::ToExchange { mail, .. } => {
+                        self.exchange().handle_mail(mail, NOW)
+                    }
                     GatewayOutput::ToUpstream { mail, .. } => {
                         self.upstream().handle_mail(mail, NOW);
                     }
@@ -84,7 +91,7 @@ impl Host {
                         unreachable!("the policy has no verifier")
                     }
                 }
-            } else if let Some(output) = self.exchange.poll_output() {
+            } else if let Some(output) = self.exchange().poll_output() {
                 match output {
                     ExchangeOutput::ToGateway(mail) => self.gateway.handle_mail(mail, NOW),
                     ExchangeOutput::ToUpstream { mail, .. } => {
@@ -101,10 +108,11 @@ impl Host {
                     ExchangeOutput::Chunk(frame) => {
                         println!("gateway -> client  {}", frame.to_bytes().escape_ascii());
                         // As soon as the transport has taken it.
-                        self.exchange.handle_written(frame.len(), NOW);
+                        self.exchange().handle_written(frame.len(), NOW);
                     }
                     ExchangeOutput::End => println!("gateway -> client  (end of response)"),
                     ExchangeOutput::Audit(record) => println!("audit: {:?}", record.event),
+                    ExchangeOutput::Access(record) => println!("access: {:?}", record.status),
                 }
             } else if let Some(output) = self.upstream.as_mut().and_then(Upstream::poll_output) {
                 match output {
@@ -114,8 +122,10 @@ impl Host {
                         self.upstream().handle_stdin_written(frame.len(), NOW);
                     }
                     UpstreamOutput::Stop(stop) => println!("gateway -> child   {stop:?}"),
-                    UpstreamOutput::ToExchange { mail, .. } => self.exchange.handle_mail(mail, NOW),
-                    UpstreamOutput::Disconnect { .. } => self.exchange.handle_disconnect(NOW),
+                    UpstreamOutput::ToExchange { mail, .. } => {
+                        self.exchange().handle_mail(mail, NOW)
+                    }
+                    UpstreamOutput::Disconnect { .. } => self.exchange().handle_disconnect(NOW),
                     UpstreamOutput::ToGateway(mail) => self.gateway.handle_mail(mail, NOW),
                     UpstreamOutput::Audit(record) => println!("audit: {:?}", record.event),
                 }
@@ -123,6 +133,10 @@ impl Host {
                 return;
             }
         }
+    }
+
+    fn exchange(&mut self) -> &mut Exchange {
+        self.exchange.as_mut().expect("a request was sent")
     }
 
     fn upstream(&mut self) -> &mut Upstream {
@@ -136,7 +150,7 @@ fn main() {
         ..Policy::default()
     };
     let mut host = Host {
-        exchange: Exchange::new(ExchangeId(0), &policy.limits, NOW),
+        exchange: None,
         // The seed comes from the system's CSPRNG, but for this program.
         gateway: Gateway::new(policy, [0; 32], NOW),
         upstream: None,

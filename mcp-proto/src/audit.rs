@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use crate::auth::{Identity, VerifierKind};
 use crate::id::{ExchangeId, SessionId, UpstreamId};
 use crate::refusal::Refusal;
+use crate::request_id::RequestId;
 
 /// One record. It holds no payload, no token and no session id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub struct AuditRecord {
     pub event: AuditEvent,
     /// The request that it happened to.
     pub exchange: Option<ExchangeId>,
+    /// That request's id.
+    pub request: Option<RequestId>,
     /// The child that it happened to.
     pub upstream: Option<UpstreamId>,
     /// Who caused it, where that is known.
@@ -39,6 +42,7 @@ impl AuditRecord {
         Self {
             event,
             exchange: None,
+            request: None,
             upstream: None,
             caller: None,
             session: None,

@@ -8,6 +8,7 @@ use http::{Method, StatusCode};
 
 use crate::id::SessionId;
 use crate::refusal::Refusal;
+use crate::request_id::RequestId;
 
 /// A field that must stand alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -152,6 +153,7 @@ pub struct RequestHead<'a> {
     pub(crate) version: Field<'a>,
     pub(crate) last_event_id: Field<'a>,
     pub(crate) authorization: Field<'a>,
+    pub(crate) request_id: Field<'a>,
     /// Every value of `X-Forwarded-For`, in their order.
     pub(crate) forwarded_for: Vec<&'a [u8]>,
     /// Fields, and the bytes of all names and values.
@@ -186,6 +188,7 @@ impl<'a> RequestHead<'a> {
             version: Field::Absent,
             last_event_id: Field::Absent,
             authorization: Field::Absent,
+            request_id: Field::Absent,
             forwarded_for: Vec::new(),
             field_count: 0,
             field_bytes: 0,
@@ -201,6 +204,7 @@ impl<'a> RequestHead<'a> {
                 6 if is("origin") => head.origin.add(value),
                 6 if is("accept") => head.accept.add(value),
                 12 if is("content-type") => head.content_type.add(value),
+                12 if is("x-request-id") => head.request_id.add(value),
                 13 if is("last-event-id") => head.last_event_id.add(value),
                 13 if is("authorization") => head.authorization.add(value),
                 14 if is("mcp-session-id") => head.session.add(value),
@@ -304,6 +308,7 @@ pub struct ResponseHead {
     pub status: StatusCode,
     /// Bytes of the body, where it is complete already; `None` for a stream.
     pub length: Option<u64>,
+    pub(crate) request: RequestId,
     pub(crate) content_type: Option<ContentType>,
     pub(crate) session: Option<SessionId>,
     pub(crate) allow: Option<&'static str>,
@@ -314,10 +319,11 @@ pub struct ResponseHead {
 }
 
 impl ResponseHead {
-    pub(crate) fn new(status: StatusCode, length: Option<u64>) -> Self {
+    pub(crate) fn new(status: StatusCode, length: Option<u64>, request: RequestId) -> Self {
         Self {
             status,
             length,
+            request,
             content_type: None,
             session: None,
             allow: None,
@@ -332,7 +338,10 @@ impl ResponseHead {
     /// the connection excepted: these are the HTTP front end's.
     pub fn for_each_field(&self, mut field: impl FnMut(HeaderName, HeaderValue)) {
         const MCP_SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+        const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
         const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+        let request = HeaderValue::from_str(self.request.as_str());
+        field(X_REQUEST_ID, request.expect("an id is visible ASCII"));
         if let Some(content_type) = self.content_type {
             let value = match content_type {
                 ContentType::Json => "application/json",
@@ -386,7 +395,7 @@ impl ResponseHead {
                     (
                         header::ACCESS_CONTROL_ALLOW_HEADERS,
                         "Authorization, Content-Type, Accept, Mcp-Session-Id, \
-                         MCP-Protocol-Version, Last-Event-ID, Mcp-Method, Mcp-Name",
+                         MCP-Protocol-Version, Last-Event-ID, Mcp-Method, Mcp-Name, X-Request-Id",
                     ),
                     (header::ACCESS_CONTROL_MAX_AGE, "7200"),
                 ] {
@@ -395,7 +404,7 @@ impl ResponseHead {
             } else {
                 field(
                     header::ACCESS_CONTROL_EXPOSE_HEADERS,
-                    HeaderValue::from_static("Mcp-Session-Id, WWW-Authenticate"),
+                    HeaderValue::from_static("Mcp-Session-Id, WWW-Authenticate, X-Request-Id"),
                 );
             }
         }

@@ -19,6 +19,7 @@
 //! With the feature `h1` there is a fourth machine, which knows nothing of MCP: an HTTP/1.1 server
 //! connection, for drivers that bring no HTTP server of their own.
 
+mod access;
 mod audit;
 pub mod auth;
 mod decimal;
@@ -34,11 +35,13 @@ mod limits;
 pub mod origin;
 mod policy;
 mod refusal;
+mod request_id;
 pub mod sse;
 mod time;
 mod upstream;
 mod version;
 
+pub use access::{AccessRecord, Route};
 pub use audit::{
     AuditClass, AuditEvent, AuditOutcome, AuditRecord, Caller, SessionDigest, SessionEnd,
 };
@@ -49,6 +52,7 @@ pub use id::{ExchangeId, SessionId, UpstreamId};
 pub use limits::Limits;
 pub use policy::Policy;
 pub use refusal::Refusal;
+pub use request_id::{Instance, RequestId};
 pub use time::{Instant, Now};
 pub use upstream::{Opening, Stop, Upstream, UpstreamMail, UpstreamOutput};
 pub use version::Version;

@@ -11,6 +11,7 @@ use crate::envelope::ScanReason;
 #[cfg(feature = "h1")]
 use crate::h1::Violation;
 use crate::head::{ContentType, ResponseHead};
+use crate::request_id::RequestId;
 
 /// Why a request, or a call that was admitted, got no answer of the child's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -561,15 +562,16 @@ impl Refusal {
         )
     }
 
-    /// The JSON-RPC error response. `id` is the request's id as raw JSON, where it is known.
-    pub fn to_json_rpc(self, id: Option<&[u8]>) -> Bytes {
+    /// The JSON-RPC error response. `id` is the JSON-RPC request's id as raw JSON, where it is known;
+    /// `request` the HTTP request's, which goes into the error's `data`.
+    pub fn to_json_rpc(self, id: Option<&[u8]>, request: &RequestId) -> Bytes {
         let entry = self.entry();
-        let mut body = Vec::with_capacity(160);
+        let mut body = Vec::with_capacity(192);
         body.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
         body.extend_from_slice(id.unwrap_or(b"null"));
         body.extend_from_slice(
             format!(
-                r#","error":{{"code":{},"message":"{}"}}}}"#,
+                r#","error":{{"code":{},"message":"{}","data":{{"requestId":"{request}"}}}}}}"#,
                 entry.code, entry.message
             )
             .as_bytes(),
@@ -578,9 +580,9 @@ impl Refusal {
     }
 
     /// The whole response to what never became a request, for the HTTP front end to send.
-    pub fn to_response(self) -> (ResponseHead, Bytes) {
-        let body = self.to_json_rpc(None);
-        let mut head = ResponseHead::new(self.status(), Some(body.len() as u64));
+    pub fn to_response(self, request: RequestId) -> (ResponseHead, Bytes) {
+        let body = self.to_json_rpc(None, &request);
+        let mut head = ResponseHead::new(self.status(), Some(body.len() as u64), request);
         head.content_type = Some(ContentType::Json);
         head.close = self.closes_connection();
         (head, body)
@@ -588,10 +590,10 @@ impl Refusal {
 
     /// The error of a path that is not the MCP endpoint, in OAuth's form (RFC 6749 section 5.2):
     /// clients probe such paths for OAuth metadata and fail on anything else.
-    pub fn to_oauth(self) -> Bytes {
+    pub fn to_oauth(self, request: &RequestId) -> Bytes {
         let entry = self.entry();
         format!(
-            r#"{{"error":"{}","error_description":"{}"}}"#,
+            r#"{{"error":"{}","error_description":"{}","request_id":"{request}"}}"#,
             entry.reason.replace('-', "_"),
             entry.message
         )
@@ -630,13 +632,17 @@ mod tests {
             .map(|refusal| refusal.reason())
             .collect();
         assert_eq!(reasons.len(), Refusal::ALL.len());
+        let request = RequestId::parse(b"a1._~+/=:@-").unwrap();
         for refusal in Refusal::ALL {
             let body: serde_json::Value =
-                serde_json::from_slice(&refusal.to_json_rpc(Some(b"\"a\""))).unwrap();
+                serde_json::from_slice(&refusal.to_json_rpc(Some(b"\"a\""), &request)).unwrap();
             assert_eq!(body["id"], "a");
+            assert_eq!(body["error"]["data"]["requestId"], request.as_str());
             assert_eq!(body["error"]["code"], refusal.code());
             assert_eq!(body["error"]["message"], refusal.message());
-            let body: serde_json::Value = serde_json::from_slice(&refusal.to_oauth()).unwrap();
+            let body: serde_json::Value =
+                serde_json::from_slice(&refusal.to_oauth(&request)).unwrap();
+            assert_eq!(body["request_id"], request.as_str());
             assert_eq!(body["error_description"], refusal.message());
         }
     }

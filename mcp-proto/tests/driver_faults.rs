@@ -5,8 +5,9 @@ use std::net::Ipv4Addr;
 
 use http::Method;
 use mcp_proto::{
-    AuditEvent, Exchange, ExchangeId, ExchangeOutput, Gateway, GatewayOutput, Instant, Limits, Now,
-    Policy, Refusal, RequestHead, SessionEnd, Upstream, UpstreamId, UpstreamOutput,
+    AccessRecord, AuditEvent, Exchange, ExchangeId, ExchangeOutput, Gateway, GatewayOutput,
+    Instance, Instant, Limits, Now, Policy, Refusal, RequestHead, SessionEnd, Upstream, UpstreamId,
+    UpstreamOutput,
 };
 
 const NOW: Now = Now {
@@ -28,6 +29,7 @@ struct Driver {
     body: Vec<u8>,
     ended: bool,
     events: Vec<AuditEvent>,
+    access: Vec<AccessRecord>,
 }
 
 impl Driver {
@@ -37,8 +39,14 @@ impl Driver {
             startup_probe: false,
             ..Policy::default()
         };
+        let fields = [
+            ("host", &b"localhost"[..]),
+            ("content-type", b"application/json"),
+        ];
+        let head = RequestHead::new(&Method::POST, "/mcp", None, fields.into_iter());
+        let id = ExchangeId(1);
         let mut driver = Self {
-            exchange: Exchange::new(ExchangeId(1), &policy.limits, NOW),
+            exchange: Exchange::new(id, &head, Instance([0; 4]), &policy.limits, NOW),
             gateway: Gateway::new(policy, [0; 32], NOW),
             upstream: None,
             status: None,
@@ -46,16 +54,10 @@ impl Driver {
             body: Vec::new(),
             ended: false,
             events: Vec::new(),
+            access: Vec::new(),
         };
-        let fields = [
-            ("host", &b"localhost"[..]),
-            ("content-type", b"application/json"),
-        ];
-        let head = RequestHead::new(&Method::POST, "/mcp", None, fields.into_iter());
         let peer = Ipv4Addr::LOCALHOST.into();
-        driver
-            .gateway
-            .handle_request(ExchangeId(1), peer, &head, NOW);
+        driver.gateway.handle_request(id, peer, &head, NOW);
         driver.settle();
         assert!(driver.exchange.wants_body());
         driver
@@ -103,6 +105,7 @@ impl Driver {
                     ExchangeOutput::Chunk(frame) => self.body.extend_from_slice(&frame.to_bytes()),
                     ExchangeOutput::End => self.ended = true,
                     ExchangeOutput::Audit(record) => self.events.push(record.event),
+                    ExchangeOutput::Access(record) => self.access.push(*record),
                 }
             } else if let Some(output) = self.upstream.as_mut().and_then(Upstream::poll_output) {
                 let upstream = self.upstream.as_mut().expect("it has an output");

@@ -60,13 +60,8 @@ impl Line {
     }
 }
 
-/// `record` as the next line of `chain`; `instance` is what the ids of requests begin with.
-pub(super) fn record(
-    record: &AuditRecord,
-    time: SystemTime,
-    instance: &str,
-    chain: &mut Chain,
-) -> String {
+/// `record` as the next line of `chain`.
+pub(super) fn record(record: &AuditRecord, time: SystemTime, chain: &mut Chain) -> String {
     let event = record.event;
     let mut line = Line::new(time, event.class().as_str(), event.as_str());
     line.text("outcome", event.outcome().as_str());
@@ -87,9 +82,7 @@ pub(super) fn record(
     line.maybe("session", record.session);
     line.maybe("method", record.method.as_ref());
     line.maybe("name", record.name.as_ref());
-    if let Some(exchange) = record.exchange {
-        line.text("request", format_args!("{instance}-{}", exchange.0));
-    }
+    line.maybe("request", record.request.as_ref());
     if let Some(upstream) = record.upstream {
         line.number("upstream", upstream.get());
     }
@@ -149,7 +142,7 @@ fn push_json(line: &mut String, text: &str) {
 mod tests {
     use super::*;
     use mcp_proto::auth::{Identity, Principal, VerifierKind};
-    use mcp_proto::{AuditEvent, Caller, ExchangeId, Refusal};
+    use mcp_proto::{AuditEvent, Caller, Refusal, RequestId};
     use proptest::prelude::*;
     use std::sync::Arc;
 
@@ -164,7 +157,7 @@ mod tests {
             client_id: Some("editor".to_owned()),
         };
         AuditRecord {
-            exchange: Some(ExchangeId(17)),
+            request: RequestId::parse(b"3f9a12c4-17"),
             caller: Some(Caller {
                 address: "192.0.2.7".parse().unwrap(),
                 identity: Some(Arc::new(Identity {
@@ -182,7 +175,7 @@ mod tests {
     #[test]
     fn fields_stand_in_their_order_and_absent_ones_nowhere() {
         let mut chain = Chain::default();
-        let line = record(&known(), time(1_234), "3f9a12c4", &mut chain);
+        let line = record(&known(), time(1_234), &mut chain);
         let zeros = "0".repeat(64);
         assert_eq!(
             line,
@@ -197,7 +190,6 @@ mod tests {
         let line = record(
             &AuditRecord::new(AuditEvent::LineSkipped { count: 3 }),
             time(0),
-            "3f9a12c4",
             &mut chain,
         );
         let prev = line.find("\"prev\"").unwrap();
@@ -211,7 +203,7 @@ mod tests {
     #[test]
     fn a_refusal_tells_its_reason() {
         let refused = AuditRecord::new(AuditEvent::Refused(Refusal::AuditUnavailable));
-        let line = record(&refused, time(0), "a", &mut Chain::default());
+        let line = record(&refused, time(0), &mut Chain::default());
         assert!(line.contains("\"audit\":\"REFUSAL\""), "{line}");
         assert!(line.contains("\"reason\":\"audit-unavailable\""), "{line}");
     }
@@ -221,7 +213,7 @@ mod tests {
         let before = UNIX_EPOCH - Duration::from_secs(1);
         let after = UNIX_EPOCH + LAST_SECOND + Duration::from_secs(1 << 36);
         for (time, year) in [(before, "\"1970-"), (after, "\"9999-")] {
-            let line = record(&known(), time, "a", &mut Chain::default());
+            let line = record(&known(), time, &mut Chain::default());
             assert!(line.contains(year), "{line}");
         }
     }

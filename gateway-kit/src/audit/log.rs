@@ -78,8 +78,7 @@ enum Item {
 
 impl AuditLog {
     /// Opens the sink, to which nothing is written before [`AuditLog::begin`]: records that come
-    /// until then wait. `instance` is what the ids of requests begin with, so that those of two
-    /// runs are told apart.
+    /// until then wait.
     ///
     /// `on_state` is called with `false` when records cannot be kept, and with `true` when they can
     /// again; by whichever thread finds out. It must return at once and must not panic.
@@ -89,7 +88,6 @@ impl AuditLog {
     /// If the file cannot be opened, another process has it, or what stands in it is no trail.
     pub fn open(
         sink: &AuditSink,
-        instance: &str,
         on_state: impl Fn(bool) + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let (sink, tail) = match sink {
@@ -102,18 +100,17 @@ impl AuditLog {
             AuditSink::Stdout => (Sink::stdout()?, Tail::Empty),
             AuditSink::File(path) => Sink::file(path)?,
         };
-        Ok(Self::new(Trail::new(sink, tail, instance), on_state))
+        Ok(Self::new(Trail::new(sink, tail), on_state))
     }
 
     /// A trail to an embedder's own `output`, where it begins anew. `output` may block and may fail;
     /// see [`AuditLog::open`] for the rest.
     pub fn to_output(
         output: impl Write + Send + 'static,
-        instance: &str,
         on_state: impl Fn(bool) + Send + Sync + 'static,
     ) -> Self {
         let sink = Sink::Stream(Box::new(output));
-        Self::new(Trail::new(sink, Tail::Empty, instance), on_state)
+        Self::new(Trail::new(sink, Tail::Empty), on_state)
     }
 
     fn new(trail: Trail, on_state: impl Fn(bool) + Send + Sync + 'static) -> Self {
@@ -332,7 +329,7 @@ mod tests {
 
     #[test]
     fn many_records_end_the_time_in_which_they_are_gathered() {
-        let log = AuditLog::to_output(io::sink(), "a", |_| {});
+        let log = AuditLog::to_output(io::sink(), |_| {});
         let shared = log.shared.clone().unwrap();
         let (sender, taken) = mpsc::channel();
         thread::spawn(move || {

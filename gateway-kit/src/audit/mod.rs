@@ -21,7 +21,7 @@
 //! use gateway_kit::audit::AuditLog;
 //! use mcp_proto::{AuditEvent, AuditRecord};
 //!
-//! let mut log = AuditLog::open(&AuditSink::Stdout, "3f9a12c4", |working| {
+//! let mut log = AuditLog::open(&AuditSink::Stdout, |working| {
 //!     eprintln!("audit records are kept: {working}");
 //! })?;
 //! log.begin()?;

@@ -29,7 +29,6 @@ pub(super) enum Entry {
 /// The chain and its sink.
 pub(super) struct Trail {
     sink: Sink,
-    instance: Box<str>,
     chain: Chain,
     /// What must stand before the next record.
     owed: Owed,
@@ -46,10 +45,9 @@ struct Owed {
 }
 
 impl Trail {
-    pub(super) fn new(sink: Sink, tail: Tail, instance: &str) -> Self {
+    pub(super) fn new(sink: Sink, tail: Tail) -> Self {
         let mut trail = Self {
             sink,
-            instance: instance.into(),
             chain: Chain::default(),
             owed: Owed::default(),
         };
@@ -179,7 +177,7 @@ impl Trail {
             Entry::Begins(reason) => line::begins(*reason, now, chain),
             Entry::Torn => line::torn(now, chain),
             Entry::Lost(count) => line::lost(*count, now, chain),
-            Entry::Record(time, record) => line::record(record, *time, &self.instance, chain),
+            Entry::Record(time, record) => line::record(record, *time, chain),
         }
     }
 
@@ -254,7 +252,7 @@ mod tests {
                 file: open(&old).unwrap(),
                 room,
             };
-            let mut trail = Trail::new(Sink::Stream(Box::new(disk)), Tail::Empty, "a");
+            let mut trail = Trail::new(Sink::Stream(Box::new(disk)), Tail::Empty);
             let failed = trail.write([record(), record(), record()]).is_err();
             let lost = trail.lost();
             assert_eq!(failed, lost > 0, "{room}");

@@ -48,7 +48,8 @@ impl DrivenExchange {
         head: &RequestHead<'_>,
         connection: Arc<dyn Connection>,
     ) -> Self {
-        let exchange = Exchange::new(driver.next_exchange(), driver.limits(), driver.now());
+        let (id, instance) = (driver.next_exchange(), driver.equipment.request_ids);
+        let exchange = Exchange::new(id, head, instance, driver.limits(), driver.now());
         let mut this = Self {
             exchange,
             driver: Arc::clone(driver),
@@ -76,6 +77,7 @@ impl DrivenExchange {
                 }
                 ExchangeOutput::ToUpstream { upstream, mail } => self.post(upstream, mail),
                 ExchangeOutput::Audit(record) => self.driver.audit(record),
+                ExchangeOutput::Access(_) => {}
                 ExchangeOutput::Head(head) => return Some(Response::Head(head)),
                 ExchangeOutput::Chunk(frame) => return Some(Response::Chunk(frame)),
                 ExchangeOutput::End => return Some(Response::End),
@@ -171,13 +173,14 @@ impl DrivenExchange {
         if self.exchange.awaits_gateway() {
             let mut posts = Vec::new();
             let driver = Arc::clone(&self.driver);
-            let audited = &driver;
+            let records = &driver;
             driver.withdraw(&mut self.exchange, &inbox, |output| {
                 let mut to_gateway: Option<GatewayMail> = None;
                 match output {
                     ExchangeOutput::ToGateway(mail) => to_gateway = Some(mail),
                     ExchangeOutput::ToUpstream { upstream, mail } => posts.push((upstream, mail)),
-                    ExchangeOutput::Audit(record) => audited.audit(record),
+                    ExchangeOutput::Audit(record) => records.audit(record),
+                    ExchangeOutput::Access(_) => {}
                     ExchangeOutput::Head(_) | ExchangeOutput::Chunk(_) | ExchangeOutput::End => {}
                 }
                 to_gateway
@@ -189,8 +192,6 @@ impl DrivenExchange {
             let now = self.driver.now();
             inbox.deliver(&mut self.exchange, now, None);
             self.exchange.handle_disconnect(now);
-            // There is no response any more.
-            while self.poll_response().is_some() {}
         }
     }
 }
@@ -201,6 +202,8 @@ impl Drop for DrivenExchange {
         if !self.exchange.is_done() {
             self.disconnect();
         }
+        // Of one that is done something may be left that nobody came to ask for.
+        while self.poll_response().is_some() {}
         if let Some(upstream) = &self.upstream {
             upstream.gone(self.exchange.id());
         }

@@ -24,7 +24,8 @@ use bytes::Bytes;
 use mcp_proto::auth::{FetchFailure, SignatureFailure, StartupFailure, Token, Verdict};
 use mcp_proto::{
     AuditEvent, AuditRecord, Caller, Exchange, ExchangeId, Gateway, GatewayMail, GatewayOutput,
-    Instant, Limits, Now, Policy, Refusal, RequestHead, ResponseHead, Upstream, UpstreamId,
+    Instance, Instant, Limits, Now, Policy, Refusal, RequestHead, RequestId, ResponseHead,
+    Upstream, UpstreamId,
 };
 use tracing::warn;
 
@@ -90,6 +91,8 @@ struct Equipment {
     guard: Option<GuardHandle>,
     /// Marks this process's children in their environment.
     instance: String,
+    /// What the ids of this process's requests begin with.
+    request_ids: Instance,
     audit: AuditWriter,
     /// Whether audit records can be kept, as the sink last said.
     audited: Arc<AtomicBool>,
@@ -289,16 +292,21 @@ impl Driver {
         self.with_gateway(|gateway, now| gateway.handle_mail(mail, now));
     }
 
-    /// Keeps a record that what `peer` sent was no request, and returns what it is answered with.
+    /// Keeps records that what `peer` sent was no request, and returns what it is answered with.
     pub fn refuse(&self, refusal: Refusal, peer: IpAddr) -> (ResponseHead, Bytes) {
+        let exchange = self.next_exchange();
+        let request = RequestId::made(self.equipment.request_ids, exchange);
+        let caller = Caller {
+            address: peer,
+            identity: None,
+        };
         self.audit(AuditRecord {
-            caller: Some(Caller {
-                address: peer,
-                identity: None,
-            }),
+            exchange: Some(exchange),
+            request: Some(request.clone()),
+            caller: Some(caller),
             ..AuditRecord::new(AuditEvent::Refused(refusal))
         });
-        refusal.to_response()
+        refusal.to_response(request)
     }
 
     /// Begins to stop; [`Callbacks::children_ended`] is called once no child is left.
@@ -511,7 +519,8 @@ mod tests {
             command,
             guard: None,
             instance: String::new(),
-            audit: AuditLog::open(&AuditSink::Off, "", |_| {})
+            request_ids: Instance([0; 4]),
+            audit: AuditLog::open(&AuditSink::Off, |_| {})
                 .expect("nothing is opened")
                 .writer(),
             audited: Arc::new(AtomicBool::new(true)),

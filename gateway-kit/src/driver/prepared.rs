@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use mcp_proto::Instance;
 use mcp_proto::auth::StartupFailure;
 use tracing::{error, warn};
 
@@ -53,6 +54,7 @@ impl Prepared {
         getrandom::fill(&mut entropy).map_err(io::Error::other)?;
         let (seed, instance) = entropy.split_at(32);
         let seed: [u8; 32] = seed.try_into().map_err(io::Error::other)?;
+        let request_ids = Instance(instance[..4].try_into().map_err(io::Error::other)?);
         let instance: String = instance.iter().map(|byte| format!("{byte:02x}")).collect();
         let guard = match settings.guard {
             true => Some(GuardHandle::spawn(&instance)?),
@@ -61,7 +63,7 @@ impl Prepared {
         let audited = Arc::new(AtomicBool::new(true));
         let audit = {
             let (audited, attend) = (Arc::clone(&audited), Arc::clone(&callbacks.attend));
-            AuditLog::open(&settings.audit, &instance[..8], move |works| {
+            AuditLog::open(&settings.audit, move |works| {
                 audited.store(works, Ordering::Release);
                 attend();
             })?
@@ -74,6 +76,7 @@ impl Prepared {
             command: settings.child,
             guard,
             instance,
+            request_ids,
             audit: audit.writer(),
             audited,
             outside,

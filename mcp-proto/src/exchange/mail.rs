@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 
-use crate::audit::Caller;
+use crate::access::Route;
+use crate::audit::{Caller, SessionDigest};
 use crate::auth::{Challenges, Credentials, Denial};
 use crate::framing::Frame;
 use crate::head::{ContentType, Cors};
@@ -19,6 +20,8 @@ pub struct ExchangeMail(pub(crate) Letter);
 
 #[derive(Debug)]
 pub(crate) enum Letter {
+    /// The gateway's word on the request is to come: something has to be found out first.
+    Pending { caller: Caller, route: Route },
     /// The gateway's first word on the request.
     Admission(Admission),
     /// The gateway's word on a message that was sent without a session.
@@ -38,6 +41,8 @@ pub(crate) enum Letter {
     NothingToResume,
     /// An event stream begins, with this priming event.
     Begin(Option<Bytes>),
+    /// A call of the open stream's failed: the next event says so.
+    Failed(Refusal),
     /// An event, framed; the last one of a stream is followed by `End`.
     Event(Frame),
     /// The event stream ends, for good or to be resumed.
@@ -50,6 +55,7 @@ pub(crate) struct Admission {
     /// What a page of another origin may read of the response.
     pub(crate) cors: Option<Cors>,
     pub(crate) caller: Caller,
+    pub(crate) route: Route,
     /// What the caller was let in by; `None` where nobody is asked.
     pub(crate) credentials: Option<Credentials>,
     /// What single calls need, where they need something.
@@ -99,15 +105,15 @@ pub(crate) enum Decision {
         body: Bytes,
     },
     /// A POST: with a session, go on to its upstream; without, ask the gateway once more.
-    ReadBody(Option<(Grant, SessionId)>),
+    ReadBody(Option<(Grant, SessionDigest)>),
     /// A GET: open an event stream, or resume one.
     Listen {
         grant: Grant,
-        session: SessionId,
+        session: SessionDigest,
         last_event_id: Option<Bytes>,
     },
     /// A DELETE: the session is over.
-    Ended(SessionId),
+    Ended(SessionDigest),
 }
 
 /// The right to send one thing to an upstream. It is used exactly once: by a call, by a stream, or
@@ -122,4 +128,5 @@ pub(crate) struct Grant {
 pub(crate) struct Opened {
     pub(crate) grant: Grant,
     pub(crate) session: SessionId,
+    pub(crate) digest: SessionDigest,
 }

@@ -55,13 +55,18 @@ impl Message {
         envelope::decode_string(self.method?.of(&self.body))
     }
 
+    /// Method and name, as records hold them.
+    pub(super) fn names(&self) -> (Option<Box<str>>, Option<Box<str>>) {
+        (self.method().map(cut), self.name().map(cut))
+    }
+
     pub(super) fn name(&self) -> Option<Cow<'_, str>> {
         envelope::decode_string(self.name?.of(&self.body))
     }
 }
 
 /// A client's text as a record holds it.
-pub(super) fn cut(text: Cow<'_, str>) -> Box<str> {
+fn cut(text: Cow<'_, str>) -> Box<str> {
     let fits = |&(start, c): &(usize, char)| start + c.len_utf8() <= AuditRecord::TEXT_BYTES;
     text.char_indices()
         .take_while(fits)

@@ -12,6 +12,7 @@
 //! `Streaming` if the upstream begins an event stream. The exchange counts what it hands to the
 //! transport: at half a window the upstream is told, and past a window the upstream disconnects.
 
+mod account;
 mod body;
 mod mail;
 mod message;
@@ -22,22 +23,25 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 
+use self::account::Account;
 use self::body::Body;
 pub use self::mail::ExchangeMail;
 pub(crate) use self::mail::{Admission, Decision, Grant, Letter, Opened, Rejection};
-use self::message::{Message, cut};
+use self::message::Message;
+use crate::access::AccessRecord;
 use crate::audit::{AuditEvent, AuditRecord, Caller, SessionDigest};
 use crate::auth::{Challenges, Credentials};
 use crate::envelope::{self, Document, Source};
 use crate::framing::Frame;
 use crate::gateway::{self, GatewayMail, Owner};
-use crate::head::{ContentType, Cors, ResponseHead};
+use crate::head::{ContentType, Cors, RequestHead, ResponseHead};
 use crate::id::{ExchangeId, SessionId, UpstreamId};
 use crate::limits::Limits;
 use crate::refusal::Refusal;
+use crate::request_id::{Instance, RequestId};
 use crate::sse;
 use crate::time::{Instant, Now};
-use crate::upstream::{self, UpstreamMail};
+use crate::upstream::{self, Sender, UpstreamMail};
 
 /// What an [`Exchange`] wants done.
 #[derive(Debug)]
@@ -60,6 +64,9 @@ pub enum ExchangeOutput {
     End,
     /// Keep this record.
     Audit(AuditRecord),
+    /// What became of the request. Comes once, whatever happens: before the end, or last of all if the
+    /// client has gone.
+    Access(Box<AccessRecord>),
 }
 
 enum State {
@@ -87,14 +94,16 @@ enum State {
 /// One HTTP request and its one response.
 pub struct Exchange {
     id: ExchangeId,
+    request: RequestId,
     state: State,
     cors: Option<Cors>,
     caller: Option<Caller>,
     credentials: Option<Credentials>,
     challenges: Option<Arc<Challenges>>,
     /// The session that the request names, or that was opened for it.
-    session: Option<SessionId>,
+    session: Option<SessionDigest>,
     message: Message,
+    account: Account,
     /// Whether the gateway was asked how long the token is good for.
     renewing: bool,
     started: Instant,
@@ -112,11 +121,19 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// An exchange whose head was handed to [`Gateway::handle_request`](crate::Gateway) under the
-    /// same name; the gateway's mail is its first input.
-    pub fn new(id: ExchangeId, limits: &Limits, now: Now) -> Self {
+    /// An exchange whose head is handed to [`Gateway::handle_request`](crate::Gateway) under the same
+    /// name; the gateway's mail is its first input. `instance` begins the request's id, if it came
+    /// with none.
+    pub fn new(
+        id: ExchangeId,
+        head: &RequestHead<'_>,
+        instance: Instance,
+        limits: &Limits,
+        now: Now,
+    ) -> Self {
         Self {
             id,
+            request: RequestId::of(head, instance, id),
             state: State::Admitting,
             cors: None,
             caller: None,
@@ -124,6 +141,7 @@ impl Exchange {
             challenges: None,
             session: None,
             message: Message::default(),
+            account: Account::new(head.method),
             renewing: false,
             started: now.monotonic,
             body_bytes: limits.body_bytes,
@@ -145,14 +163,19 @@ impl Exchange {
     /// Takes mail from the gateway or an upstream. Mail that comes after the end is ignored.
     pub fn handle_mail(&mut self, mail: ExchangeMail, now: Now) {
         match (mail.0, &self.state) {
+            (Letter::Pending { caller, route }, State::Admitting) => {
+                self.caller = Some(caller);
+                self.account.route = route;
+            }
             (Letter::Admission(admission), State::Admitting) => {
                 self.cors = admission.cors;
                 self.caller = Some(admission.caller);
+                self.account.route = admission.route;
                 self.credentials = admission.credentials;
                 self.challenges = admission.challenges;
-                self.admit(admission.decision);
+                self.admit(admission.decision, now);
             }
-            (Letter::Route(routed), State::Routing { .. }) => self.route(routed),
+            (Letter::Route(routed), State::Routing { .. }) => self.route(routed, now),
             (letter, &State::Waiting { upstream, opened }) => {
                 self.answer(letter, upstream, opened, now);
             }
@@ -171,10 +194,11 @@ impl Exchange {
     }
 
     /// Takes a piece of the request's body, while [`Exchange::wants_body`].
-    pub fn handle_body(&mut self, chunk: Bytes, _now: Now) {
+    pub fn handle_body(&mut self, chunk: Bytes, now: Now) {
         if let State::ReadingBody { body, .. } = &mut self.state {
+            self.account.bytes_in += chunk.len() as u64;
             if body.len() + chunk.len() > self.body_bytes {
-                self.refuse(Refusal::BodyTooLarge);
+                self.refuse(Refusal::BodyTooLarge, now);
             } else if !chunk.is_empty() {
                 body.push(chunk);
             }
@@ -182,22 +206,22 @@ impl Exchange {
     }
 
     /// Takes note that the driver has no memory for more of the body.
-    pub fn handle_no_room(&mut self, _now: Now) {
+    pub fn handle_no_room(&mut self, now: Now) {
         if matches!(self.state, State::ReadingBody { .. }) {
-            self.refuse(Refusal::BodyBudget);
+            self.refuse(Refusal::BodyBudget, now);
         }
     }
 
     /// Takes note that the HTTP front end refuses the request's body: its end cannot be found
     /// ([`Refusal::MalformedBody`]), or lies beyond the bounds.
-    pub fn handle_body_refused(&mut self, refusal: Refusal, _now: Now) {
+    pub fn handle_body_refused(&mut self, refusal: Refusal, now: Now) {
         if matches!(self.state, State::ReadingBody { .. }) {
-            self.refuse(refusal);
+            self.refuse(refusal, now);
         }
     }
 
     /// Takes note that the request's body is complete.
-    pub fn handle_body_end(&mut self, _now: Now) {
+    pub fn handle_body_end(&mut self, now: Now) {
         let State::ReadingBody { grant, body, .. } = &mut self.state else {
             return;
         };
@@ -211,7 +235,7 @@ impl Exchange {
                     body: Body::Empty,
                     deadline: self.started,
                 };
-                return self.refuse_read(Refusal::BadMessage(error.reason).into());
+                return self.refuse_read(Refusal::BadMessage(error.reason).into(), now);
             }
         };
         if let Document::Single(envelope) = &document {
@@ -226,13 +250,14 @@ impl Exchange {
                 body: Body::Empty,
                 deadline: self.started,
             };
-            return self.refuse_read(Rejection {
+            let rejection = Rejection {
                 challenge: Some(challenge),
                 ..Refusal::InsufficientScope.into()
-            });
+            };
+            return self.refuse_read(rejection, now);
         }
         match grant {
-            Some(grant) => self.call(grant, None, body, document),
+            Some(grant) => self.call(grant, None, body, document, now),
             None => {
                 let facts = gateway::Facts::of(&document, &body);
                 self.state = State::Routing { body, document };
@@ -267,14 +292,19 @@ impl Exchange {
     /// Takes note that the client has gone, or that the driver drops the request. While
     /// [`Exchange::awaits_gateway`], the driver hands over the mail that has come and calls this
     /// with the gateway's lock held, and hands the outputs on before it lets go of it.
-    pub fn handle_disconnect(&mut self, _now: Now) {
+    pub fn handle_disconnect(&mut self, now: Now) {
+        let done = self.is_done();
         match std::mem::replace(&mut self.state, State::Done) {
             State::ReadingBody {
                 grant: Some(grant), ..
             } => self.give_back(&grant),
-            State::Admitting | State::Routing { .. } => self
-                .outputs
-                .push_back(ExchangeOutput::ToGateway(GatewayMail::gone(self.id))),
+            State::Admitting | State::Routing { .. } => {
+                self.outputs
+                    .push_back(ExchangeOutput::ToGateway(GatewayMail::gone(
+                        self.id,
+                        self.request.clone(),
+                    )))
+            }
             State::Waiting { upstream, .. } | State::Streaming { upstream } => {
                 self.outputs.push_back(ExchangeOutput::ToUpstream {
                     upstream,
@@ -284,12 +314,20 @@ impl Exchange {
             State::ReadingBody { grant: None, .. } | State::Done => {}
         }
         // What nobody is there to read is not worth sending; mail still has to arrive.
+        let account = &mut self.account;
         self.outputs.retain(|output| {
-            !matches!(
-                output,
-                ExchangeOutput::Head(_) | ExchangeOutput::Chunk(_) | ExchangeOutput::End
-            )
+            match output {
+                ExchangeOutput::Head(_) => account.status = None,
+                ExchangeOutput::Chunk(frame) => account.bytes_out -= frame.len() as u64,
+                ExchangeOutput::End => {}
+                _ => return true,
+            }
+            false
         });
+        if !done {
+            self.account.client_left = true;
+            self.close_account(now);
+        }
     }
 
     /// Takes note that the upstream that was called is lost: its driver panicked.
@@ -312,7 +350,7 @@ impl Exchange {
     pub fn handle_timeout(&mut self, now: Now) {
         match self.state {
             State::ReadingBody { deadline, .. } if now.monotonic >= deadline => {
-                self.refuse(Refusal::BodyTimeout);
+                self.refuse(Refusal::BodyTimeout, now);
             }
             State::Streaming { .. } => {
                 // A reader that is behind needs no sign of life, and a comment would only queue.
@@ -360,7 +398,7 @@ impl Exchange {
         matches!(self.state, State::Done)
     }
 
-    fn admit(&mut self, decision: Decision) {
+    fn admit(&mut self, decision: Decision, now: Now) {
         match decision {
             Decision::Refuse {
                 rejection,
@@ -368,11 +406,11 @@ impl Exchange {
                 json_rpc,
             } => {
                 let body = if json_rpc {
-                    rejection.refusal.to_json_rpc(None)
+                    rejection.refusal.to_json_rpc(None, &self.request)
                 } else {
-                    rejection.refusal.to_oauth()
+                    rejection.refusal.to_oauth(&self.request)
                 };
-                self.refuse_with(rejection, body, allow);
+                self.refuse_with(rejection, body, allow, now);
             }
             Decision::Respond {
                 status,
@@ -380,16 +418,16 @@ impl Exchange {
                 allow,
                 body,
             } => {
-                let mut head = ResponseHead::new(status, Some(body.len() as u64));
+                let mut head = self.head(status, Some(body.len()));
                 head.content_type = content_type;
                 head.allow = allow;
-                self.respond(head, body.into());
+                self.respond(head, body.into(), now);
             }
             Decision::Ended(session) => {
                 self.session = Some(session);
                 self.authenticated(None);
-                let head = ResponseHead::new(StatusCode::NO_CONTENT, Some(0));
-                self.respond(head, Frame::default());
+                let head = self.head(StatusCode::NO_CONTENT, Some(0));
+                self.respond(head, Frame::default(), now);
             }
             Decision::ReadBody(granted) => {
                 let (grant, session) = granted.unzip();
@@ -408,6 +446,7 @@ impl Exchange {
                 self.session = Some(session);
                 self.authenticated(None);
                 let upstream = grant.upstream;
+                self.account.upstream = Some(upstream);
                 self.state = State::Waiting {
                     upstream,
                     opened: None,
@@ -415,7 +454,7 @@ impl Exchange {
                 self.outputs.push_back(ExchangeOutput::ToUpstream {
                     upstream,
                     mail: UpstreamMail(upstream::Letter::Listen {
-                        exchange: self.id,
+                        sender: self.sender(),
                         last_event_id,
                     }),
                 });
@@ -423,17 +462,17 @@ impl Exchange {
         }
     }
 
-    fn route(&mut self, routed: Result<Opened, Rejection>) {
+    fn route(&mut self, routed: Result<Opened, Rejection>, now: Now) {
         let State::Routing { body, document } = std::mem::replace(&mut self.state, State::Done)
         else {
             return;
         };
         match routed {
             Ok(opened) => {
-                self.session = Some(opened.session);
-                self.call(opened.grant, Some(opened.session), body, document);
+                self.session = Some(opened.digest);
+                self.call(opened.grant, Some(opened.session), body, document, now);
             }
-            Err(rejection) => self.refuse_read(rejection),
+            Err(rejection) => self.refuse_read(rejection, now),
         }
     }
 
@@ -456,8 +495,17 @@ impl Exchange {
         })
     }
 
-    fn call(&mut self, grant: Grant, opened: Option<SessionId>, body: Bytes, document: Document) {
+    fn call(
+        &mut self,
+        grant: Grant,
+        opened: Option<SessionId>,
+        body: Bytes,
+        document: Document,
+        now: Now,
+    ) {
         let upstream = grant.upstream;
+        self.account.upstream = Some(upstream);
+        self.account.called = Some(now.monotonic);
         if self.credentials.is_some() {
             for envelope in document.messages() {
                 self.authenticated(Some(Message::of(envelope, &body)));
@@ -467,7 +515,7 @@ impl Exchange {
         self.outputs.push_back(ExchangeOutput::ToUpstream {
             upstream,
             mail: UpstreamMail(upstream::Letter::Call {
-                exchange: self.id,
+                sender: self.sender(),
                 body,
                 document,
             }),
@@ -484,26 +532,35 @@ impl Exchange {
     ) {
         match letter {
             Letter::Accepted => {
-                let head = ResponseHead::new(StatusCode::ACCEPTED, Some(0));
-                self.respond(head, Frame::default());
+                self.account.called = None;
+                let head = self.head(StatusCode::ACCEPTED, Some(0));
+                self.respond(head, Frame::default(), now);
             }
             // To an event source, 204 means not to connect again (WHATWG HTML, section 9.2.2);
             // an empty stream would be resumed for ever.
             Letter::NothingToResume => {
-                let head = ResponseHead::new(StatusCode::NO_CONTENT, Some(0));
-                self.respond(head, Frame::default());
+                let head = self.head(StatusCode::NO_CONTENT, Some(0));
+                self.respond(head, Frame::default(), now);
             }
-            Letter::Answer(message) => self.respond_json(message, opened),
-            Letter::NotOpened(message) => self.respond_json(message, None),
-            Letter::Refused(refusal) => self.refuse_read(refusal.into()),
+            Letter::Answer(message) => self.respond_json(message, opened, now),
+            Letter::NotOpened(message) => self.respond_json(message, None, now),
+            Letter::Refused(refusal) => {
+                // Any other was not handed on to the child.
+                if refusal.status() != StatusCode::OK {
+                    self.account.called = None;
+                }
+                self.refuse_read(refusal.into(), now);
+            }
             Letter::Begin(priming) => {
-                let mut head = ResponseHead::new(StatusCode::OK, None);
+                let mut head = self.head(StatusCode::OK, None);
                 head.content_type = Some(ContentType::EventStream);
                 head.session = opened;
                 head.cors = self.cors.clone();
                 self.state = State::Streaming { upstream };
-                // An open stream does not hold on to what was called.
-                self.message = Message::default();
+                self.account.status = Some(head.status);
+                self.account.streamed = true;
+                // An open stream does not hold on to what was called, but for its names.
+                self.account.names = Some(std::mem::take(&mut self.message).names());
                 self.last_sent = now.monotonic;
                 self.outputs.push_back(ExchangeOutput::Head(head));
                 if let Some(priming) = priming {
@@ -517,11 +574,9 @@ impl Exchange {
     /// Mail while an event stream is open.
     fn stream(&mut self, letter: Letter, now: Now) {
         match letter {
+            Letter::Failed(refusal) => self.account.refusal = Some(refusal),
             Letter::Event(event) => self.send(event, now),
-            Letter::End => {
-                self.state = State::Done;
-                self.outputs.push_back(ExchangeOutput::End);
-            }
+            Letter::End => self.end(now),
             Letter::Renewed(renewed) => {
                 self.renewing = false;
                 // A stream is a session's, and that is one principal's.
@@ -531,7 +586,7 @@ impl Exchange {
                 };
                 match renewed.filter(same) {
                     Some(new) => self.credentials = Some(new),
-                    None => self.end_unauthenticated(),
+                    None => self.end_unauthenticated(now),
                 }
             }
             _ => {}
@@ -541,6 +596,7 @@ impl Exchange {
     fn send(&mut self, frame: Frame, now: Now) {
         self.last_sent = now.monotonic;
         self.in_transit += frame.len();
+        self.account.bytes_out += frame.len() as u64;
         self.outputs.push_back(ExchangeOutput::Chunk(frame));
     }
 
@@ -565,7 +621,7 @@ impl Exchange {
 
     /// Ends an open stream whose token is not good any more. What it would have carried waits for
     /// whoever resumes it with one that is.
-    fn end_unauthenticated(&mut self) {
+    fn end_unauthenticated(&mut self, now: Now) {
         self.audit(AuditEvent::TokenEnded);
         if let State::Streaming { upstream } = self.state {
             self.outputs.push_back(ExchangeOutput::ToUpstream {
@@ -573,15 +629,14 @@ impl Exchange {
                 mail: UpstreamMail(upstream::Letter::Disconnect { exchange: self.id }),
             });
         }
-        self.state = State::Done;
-        self.outputs.push_back(ExchangeOutput::End);
+        self.end(now);
     }
 
     /// Refuses while the body is being read: the rest of it will not be.
-    fn refuse(&mut self, refusal: Refusal) {
-        let body = refusal.to_json_rpc(None);
+    fn refuse(&mut self, refusal: Refusal, now: Now) {
+        let body = refusal.to_json_rpc(None, &self.request);
         self.give_back_unused();
-        self.refuse_with(refusal.into(), body, None);
+        self.refuse_with(refusal.into(), body, None, now);
         if let Some(ExchangeOutput::Head(head)) = self
             .outputs
             .iter_mut()
@@ -592,43 +647,100 @@ impl Exchange {
     }
 
     /// Refuses a request whose body has been read.
-    fn refuse_read(&mut self, rejection: Rejection) {
+    fn refuse_read(&mut self, rejection: Rejection, now: Now) {
         self.give_back_unused();
-        let body = rejection.refusal.to_json_rpc(self.message.id());
-        self.refuse_with(rejection, body, None);
+        let body = rejection
+            .refusal
+            .to_json_rpc(self.message.id(), &self.request);
+        self.refuse_with(rejection, body, None, now);
     }
 
-    fn refuse_with(&mut self, rejection: Rejection, body: Bytes, allow: Option<&'static str>) {
+    fn refuse_with(
+        &mut self,
+        rejection: Rejection,
+        body: Bytes,
+        allow: Option<&'static str>,
+        now: Now,
+    ) {
         let Rejection {
             refusal,
             challenge,
             retry_after,
         } = rejection;
-        let mut head = ResponseHead::new(refusal.status(), Some(body.len() as u64));
+        let mut head = self.head(refusal.status(), Some(body.len()));
         head.content_type = Some(ContentType::Json);
         head.allow = allow;
         head.retry_after = retry_after;
         head.challenge = challenge;
         head.close = refusal.closes_connection();
+        self.account.refusal = Some(refusal);
         self.audit(AuditEvent::Refused(refusal));
-        self.respond(head, body.into());
+        self.respond(head, body.into(), now);
     }
 
-    fn respond_json(&mut self, message: Frame, session: Option<SessionId>) {
-        let mut head = ResponseHead::new(StatusCode::OK, Some(message.len() as u64));
+    fn respond_json(&mut self, message: Frame, session: Option<SessionId>, now: Now) {
+        let mut head = self.head(StatusCode::OK, Some(message.len()));
         head.content_type = Some(ContentType::Json);
         head.session = session;
-        self.respond(head, message);
+        self.respond(head, message, now);
     }
 
-    fn respond(&mut self, mut head: ResponseHead, body: Frame) {
+    fn head(&self, status: StatusCode, length: Option<usize>) -> ResponseHead {
+        let length = length.map(|length| length as u64);
+        ResponseHead::new(status, length, self.request.clone())
+    }
+
+    fn respond(&mut self, mut head: ResponseHead, body: Frame, now: Now) {
         head.cors = self.cors.take();
-        self.state = State::Done;
+        self.account.status = Some(head.status);
         self.outputs.push_back(ExchangeOutput::Head(head));
         if !body.is_empty() {
+            self.account.bytes_out += body.len() as u64;
             self.outputs.push_back(ExchangeOutput::Chunk(body));
         }
+        self.end(now);
+    }
+
+    /// Ends the response.
+    fn end(&mut self, now: Now) {
+        self.state = State::Done;
+        self.close_account(now);
         self.outputs.push_back(ExchangeOutput::End);
+    }
+
+    /// Says what became of the request.
+    fn close_account(&mut self, now: Now) {
+        let message = std::mem::take(&mut self.message);
+        let account = &mut self.account;
+        let (rpc_method, name) = account.names.take().unwrap_or_else(|| message.names());
+        let record = AccessRecord {
+            exchange: self.id,
+            request: self.request.clone(),
+            method: account.method.take(),
+            route: account.route,
+            status: account.status,
+            refusal: account.refusal,
+            rpc_method,
+            name,
+            caller: self.caller.take(),
+            session: self.session,
+            upstream: account.upstream,
+            bytes_in: account.bytes_in,
+            bytes_out: account.bytes_out,
+            duration: now.monotonic - self.started,
+            child_duration: account.called.map(|called| now.monotonic - called),
+            streamed: account.streamed,
+            client_left: account.client_left,
+        };
+        self.outputs
+            .push_back(ExchangeOutput::Access(Box::new(record)));
+    }
+
+    fn sender(&self) -> Sender {
+        Sender {
+            exchange: self.id,
+            request: self.request.clone(),
+        }
     }
 
     fn give_back_unused(&mut self) {
@@ -661,14 +773,16 @@ impl Exchange {
     }
 
     fn record(&self, event: AuditEvent, message: &Message) -> AuditRecord {
+        let (method, name) = message.names();
         AuditRecord {
             event,
             exchange: Some(self.id),
+            request: Some(self.request.clone()),
             upstream: None,
             caller: self.caller.clone(),
-            session: self.session.map(SessionDigest::of),
-            method: message.method().map(cut),
-            name: message.name().map(cut),
+            session: self.session,
+            method,
+            name,
         }
     }
 }

@@ -10,18 +10,21 @@ use http::StatusCode;
 
 use super::wanted::{McpKind, McpRequest, Wanted, refused};
 use super::{Gateway, GatewayOutput};
-use crate::audit::{AuditEvent, AuditRecord, Caller, SessionEnd};
+use crate::access::Route;
+use crate::audit::{AuditEvent, AuditRecord, Caller, SessionDigest, SessionEnd};
 use crate::auth::{Answer, AuthOutput, Credentials, Denial, Document, WellKnown, client_address};
 use crate::exchange::{self, Admission, Decision, Rejection};
 use crate::head::{ContentType, Cors, RequestHead};
 use crate::id::ExchangeId;
 use crate::refusal::Refusal;
+use crate::request_id::RequestId;
 use crate::time::Now;
 
 /// Whoever is to be answered.
 struct Sender {
     exchange: ExchangeId,
     address: IpAddr,
+    route: Route,
     cors: Option<Cors>,
 }
 
@@ -51,11 +54,12 @@ impl Gateway {
         let sender = Sender {
             exchange,
             address: client_address(peer, &head.forwarded_for, trusted),
+            route: self.route_of(head.path()),
             cors: self.cors(head),
         };
-        match self.want(head, now) {
+        match self.want(head, sender.route, now) {
             Err(refusal) => {
-                let json_rpc = head.path() == self.policy.path;
+                let json_rpc = sender.route == Route::Mcp;
                 self.admit(sender, None, refused(refusal, json_rpc));
             }
             Ok(Wanted::Decided(decision)) => self.admit(sender, None, decision),
@@ -117,6 +121,14 @@ impl Gateway {
     }
 
     fn pend(&mut self, sender: Sender, wanted: PendingRequest) {
+        let pending = exchange::Letter::Pending {
+            caller: Caller {
+                address: sender.address,
+                identity: None,
+            },
+            route: sender.route,
+        };
+        self.tell(sender.exchange, pending);
         self.pending
             .insert(sender.exchange, Pending { sender, wanted });
     }
@@ -131,12 +143,13 @@ impl Gateway {
     }
 
     /// Forgets a request whose client has gone. A credential that it came with is on record still.
-    pub(super) fn abandon(&mut self, exchange: ExchangeId) {
+    pub(super) fn abandon(&mut self, exchange: ExchangeId, request: RequestId) {
         if let Some(pending) = self.pending.remove(&exchange)
             && let PendingRequest::Mcp(_) = pending.wanted
         {
             self.outputs.push_back(GatewayOutput::Audit(AuditRecord {
                 exchange: Some(exchange),
+                request: Some(request),
                 caller: Some(Caller {
                     address: pending.sender.address,
                     identity: None,
@@ -218,16 +231,19 @@ impl Gateway {
             _ => self.session(session, principal)?,
         };
         Ok(match kind {
-            McpKind::Call => Decision::ReadBody(Some((self.attach(session, now)?, session))),
-            McpKind::Listen { last_event_id } => Decision::Listen {
-                grant: self.attach(session, now)?,
-                session,
-                last_event_id,
-            },
+            McpKind::Call => Decision::ReadBody(Some(self.attach(session, now)?)),
+            McpKind::Listen { last_event_id } => {
+                let (grant, session) = self.attach(session, now)?;
+                Decision::Listen {
+                    grant,
+                    session,
+                    last_event_id,
+                }
+            }
             McpKind::End => {
                 self.end_session(session, SessionEnd::Deleted);
                 self.serve_waiting();
-                Decision::Ended(session)
+                Decision::Ended(SessionDigest::of(session))
             }
         })
     }
@@ -259,6 +275,7 @@ impl Gateway {
                 address: sender.address,
                 identity: credentials.as_ref().map(|it| Arc::clone(&it.identity)),
             },
+            route: sender.route,
             credentials,
             challenges: has_rules.then(|| Arc::clone(&self.challenges)),
             decision,

@@ -5,6 +5,7 @@ use crate::audit::SessionEnd;
 use crate::auth::TokenDigest;
 use crate::envelope::{Document, Field, Kind};
 use crate::id::{ExchangeId, UpstreamId};
+use crate::request_id::RequestId;
 use crate::time::Instant;
 use crate::version::Version;
 
@@ -26,8 +27,8 @@ impl GatewayMail {
         Self(Letter::Renew { exchange, digest })
     }
 
-    pub(crate) fn gone(exchange: ExchangeId) -> Self {
-        Self(Letter::Gone { exchange })
+    pub(crate) fn gone(exchange: ExchangeId, request: RequestId) -> Self {
+        Self(Letter::Gone { exchange, request })
     }
 
     pub(crate) fn news(upstream: UpstreamId, news: News) -> Self {
@@ -49,7 +50,10 @@ pub(crate) enum Letter {
         digest: TokenDigest,
     },
     /// The exchange that asked has gone.
-    Gone { exchange: ExchangeId },
+    Gone {
+        exchange: ExchangeId,
+        request: RequestId,
+    },
     /// From an upstream.
     News { upstream: UpstreamId, news: News },
 }

@@ -224,10 +224,10 @@ impl Gateway {
                 }
                 self.drain_authenticator(now);
             }
-            Letter::Gone { exchange } => {
+            Letter::Gone { exchange, request } => {
                 self.waiting.retain(|waiting| waiting.exchange != exchange);
                 self.authenticator.handle_gone(exchange);
-                self.abandon(exchange);
+                self.abandon(exchange, request);
             }
             Letter::News { upstream, news } => self.hear(upstream, news, now),
         }

@@ -44,6 +44,7 @@ impl Owner {
 
 pub(super) struct Session {
     pub(super) owner: Owner,
+    digest: SessionDigest,
     pub(super) upstream: UpstreamId,
     pub(super) phase: Phase,
     pub(super) last_seen: Instant,
@@ -72,15 +73,19 @@ impl Gateway {
         named.filter(own).ok_or(Refusal::SessionNotFound)
     }
 
-    /// Hands out a grant of the session's upstream.
-    pub(super) fn attach(&mut self, id: SessionId, now: Now) -> Result<Grant, Refusal> {
+    /// Hands out a grant of the session's upstream, with the session as records name it.
+    pub(super) fn attach(
+        &mut self,
+        id: SessionId,
+        now: Now,
+    ) -> Result<(Grant, SessionDigest), Refusal> {
         let session = self.sessions.get_mut(&id).ok_or(Refusal::SessionNotFound)?;
         session.last_seen = now.monotonic;
-        let upstream = session.upstream;
+        let (upstream, digest) = (session.upstream, session.digest);
         if let Some(child) = self.children.get_mut(&upstream) {
             child.granted += 1;
         }
-        Ok(Grant { upstream })
+        Ok((Grant { upstream }, digest))
     }
 
     /// Judges a message that came without a session.
@@ -172,6 +177,7 @@ impl Gateway {
         let opened = Opened {
             grant: Grant { upstream },
             session,
+            digest: SessionDigest::of(session),
         };
         self.tell(exchange, exchange::Letter::Route(Ok(opened)));
     }
@@ -195,6 +201,7 @@ impl Gateway {
                 id,
                 Session {
                     owner,
+                    digest: SessionDigest::of(id),
                     upstream,
                     phase: Phase::Opening,
                     last_seen: self.started,

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
 
 use super::Gateway;
+use crate::access::Route;
 use crate::auth::WellKnown;
 use crate::exchange::{Decision, Rejection};
 use crate::head::{ContentType, Cors, Field, RequestHead};
@@ -56,43 +57,59 @@ pub(super) enum McpKind {
 }
 
 impl Gateway {
-    /// What a head asks for.
-    pub(super) fn want(&self, head: &RequestHead<'_>, now: Now) -> Result<Wanted, Refusal> {
-        self.judge_sender(head)?;
-        let path = head.path();
-        if !ROUTED_METHODS.contains(head.method) {
-            let json_rpc = path == self.policy.path;
-            return Ok(Wanted::Decided(method_not_allowed(ALLOW, json_rpc)));
-        }
+    /// What is at a path.
+    pub(super) fn route_of(&self, path: &str) -> Route {
         if path == self.policy.path {
-            return Ok(self.want_mcp(head));
-        }
-        if let Some(document) = self.authenticator.find_document(path) {
-            return Ok(match *head.method {
-                Method::GET | Method::HEAD => Wanted::Metadata(document),
-                Method::OPTIONS => Wanted::Decided(no_content(Some(DOCUMENT_ALLOW))),
-                _ => Wanted::Decided(method_not_allowed(DOCUMENT_ALLOW, false)),
-            });
+            return Route::Mcp;
         }
         match path {
-            "/health" => {
+            "/health" => Route::Health,
+            "/" => Route::Root,
+            _ if self.authenticator.find_document(path).is_some() => Route::Metadata,
+            _ => Route::Unknown,
+        }
+    }
+
+    /// What a head asks for, whose path leads there.
+    pub(super) fn want(
+        &self,
+        head: &RequestHead<'_>,
+        route: Route,
+        now: Now,
+    ) -> Result<Wanted, Refusal> {
+        self.judge_sender(head, route)?;
+        if !ROUTED_METHODS.contains(head.method) {
+            let json_rpc = route == Route::Mcp;
+            return Ok(Wanted::Decided(method_not_allowed(ALLOW, json_rpc)));
+        }
+        match route {
+            Route::Mcp => Ok(self.want_mcp(head)),
+            Route::Health => {
                 let decision = self.decide_document(head, |gateway| gateway.health(now));
                 Ok(Wanted::Decided(decision))
             }
-            "/" => {
+            Route::Root => {
                 let decision = self.decide_document(head, |gateway| {
                     let page = Bytes::from(gateway.policy.page.clone());
                     (StatusCode::OK, ContentType::Html, page)
                 });
                 Ok(Wanted::Decided(decision))
             }
-            _ => Err(Refusal::NotFound),
+            Route::Metadata | Route::Unknown => {
+                let document = self.authenticator.find_document(head.path());
+                let document = document.ok_or(Refusal::NotFound)?;
+                Ok(match *head.method {
+                    Method::GET | Method::HEAD => Wanted::Metadata(document),
+                    Method::OPTIONS => Wanted::Decided(no_content(Some(DOCUMENT_ALLOW))),
+                    _ => Wanted::Decided(method_not_allowed(DOCUMENT_ALLOW, false)),
+                })
+            }
         }
     }
 
     /// Whatever comes before authentication: the target, `Host`, `Origin`, and fields that another
     /// reader of the same head might read otherwise.
-    fn judge_sender(&self, head: &RequestHead<'_>) -> Result<(), Refusal> {
+    fn judge_sender(&self, head: &RequestHead<'_>, route: Route) -> Result<(), Refusal> {
         if head.target.len() > self.policy.limits.target_bytes {
             return Err(Refusal::TargetTooLong);
         }
@@ -112,7 +129,7 @@ impl Gateway {
         match origin::judge_host(&self.policy, host) {
             HostVerdict::Allowed => {}
             // Probes address the pod, not the service.
-            HostVerdict::NotAllowed if head.path() == "/health" => {}
+            HostVerdict::NotAllowed if route == Route::Health => {}
             HostVerdict::NotAllowed => return Err(Refusal::HostNotAllowed),
             HostVerdict::Malformed => return Err(Refusal::BadHost),
         }

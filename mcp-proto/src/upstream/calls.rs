@@ -10,10 +10,13 @@ use bytes::Bytes;
 
 use crate::envelope::RequestId;
 use crate::time::Instant;
+use crate::upstream::Sender;
 
 /// A client's request that the child has not answered.
 #[derive(Debug)]
 pub(super) struct Call {
+    /// The HTTP request that it came with.
+    pub(super) sender: Sender,
     pub(super) stream: u64,
     /// The client's id, as raw JSON.
     pub(super) id: Bytes,

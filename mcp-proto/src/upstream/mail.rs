@@ -5,6 +5,7 @@ use bytes::Bytes;
 use crate::audit::SessionEnd;
 use crate::envelope::Document;
 use crate::id::{ExchangeId, UpstreamId};
+use crate::request_id::RequestId;
 use crate::time::Instant;
 
 /// Mail for an [`Upstream`](crate::Upstream), from the [`Gateway`](crate::Gateway) or an
@@ -12,17 +13,24 @@ use crate::time::Instant;
 #[derive(Debug)]
 pub struct UpstreamMail(pub(crate) Letter);
 
+/// The HTTP request that a letter comes from.
+#[derive(Clone, Debug)]
+pub(crate) struct Sender {
+    pub(crate) exchange: ExchangeId,
+    pub(crate) request: RequestId,
+}
+
 #[derive(Debug)]
 pub(crate) enum Letter {
     /// A POST's message or batch. Uses a grant.
     Call {
-        exchange: ExchangeId,
+        sender: Sender,
         body: Bytes,
         document: Document,
     },
     /// A GET. Uses a grant.
     Listen {
-        exchange: ExchangeId,
+        sender: Sender,
         last_event_id: Option<Bytes>,
     },
     /// A grant that will not be used.

@@ -30,7 +30,7 @@ use std::collections::{BTreeSet, VecDeque};
 use bytes::Bytes;
 
 use self::calls::Calls;
-pub(crate) use self::mail::{Letter, Purpose};
+pub(crate) use self::mail::{Letter, Purpose, Sender};
 pub use self::mail::{Opening, UpstreamMail};
 use self::process::Process;
 pub use self::process::Stop;
@@ -208,19 +208,19 @@ impl Upstream {
     pub fn handle_mail(&mut self, mail: UpstreamMail, now: Now) {
         match mail.0 {
             Letter::Call {
-                exchange,
+                sender,
                 body,
                 document,
             } => {
                 self.seen += 1;
-                self.take_call(exchange, &body, &document, now);
+                self.take_call(&sender, &body, &document, now);
             }
             Letter::Listen {
-                exchange,
+                sender,
                 last_event_id,
             } => {
                 self.seen += 1;
-                self.listen(exchange, last_event_id.as_ref());
+                self.listen(sender, last_event_id.as_ref());
             }
             Letter::Forfeit => self.seen += 1,
             Letter::Release { exchange, bytes } => self.streams.release(exchange, bytes),
@@ -342,12 +342,13 @@ impl Upstream {
         }
     }
 
-    fn listen(&mut self, exchange: ExchangeId, last_event_id: Option<&Bytes>) {
+    fn listen(&mut self, sender: Sender, last_event_id: Option<&Bytes>) {
+        let exchange = sender.exchange;
         if self.phase == Phase::Ended {
             return self.refuse(exchange, Refusal::SessionNotFound);
         }
         if let Some(id) = last_event_id {
-            return match self.streams.resume(exchange, id) {
+            return match self.streams.resume(sender, id) {
                 Ok(resumed) => self.resumed(exchange, resumed),
                 Err(refusal) => self.refuse(exchange, refusal),
             };
@@ -358,7 +359,7 @@ impl Upstream {
         if !self.streams.may_listen() {
             return self.refuse(exchange, Refusal::TooManyStreams);
         }
-        let stream = self.streams.open(Kind::Listen, exchange, 0);
+        let stream = self.streams.open(Kind::Listen, sender, 0);
         self.begin(stream);
         self.flush_waiting(stream, false);
     }
@@ -401,7 +402,7 @@ impl Upstream {
         let Some((false, Some(exchange))) = self
             .streams
             .get(stream)
-            .map(|stream| (stream.begun, stream.exchange))
+            .map(|stream| (stream.begun, stream.exchange()))
         else {
             return;
         };
@@ -422,10 +423,11 @@ impl Upstream {
             Sending::To(exchange) => {
                 self.tell(exchange, exchange::Letter::Event(event), false);
             }
-            Sending::Overrun(exchange) => {
+            Sending::Overrun(reader) => {
+                let exchange = reader.exchange;
                 self.outputs
                     .push_back(UpstreamOutput::Disconnect { exchange });
-                self.audit(AuditEvent::ReaderDropped, Some(exchange));
+                self.audit(AuditEvent::ReaderDropped, Some(&reader));
             }
             Sending::Kept => {}
         }
@@ -542,9 +544,10 @@ impl Upstream {
             .push_back(UpstreamOutput::ToGateway(GatewayMail::news(self.id, news)));
     }
 
-    fn audit(&mut self, event: AuditEvent, exchange: Option<ExchangeId>) {
+    fn audit(&mut self, event: AuditEvent, sender: Option<&Sender>) {
         self.outputs.push_back(UpstreamOutput::Audit(AuditRecord {
-            exchange,
+            exchange: sender.map(|sender| sender.exchange),
+            request: sender.map(|sender| sender.request.clone()),
             upstream: Some(self.id),
             ..AuditRecord::new(event)
         }));

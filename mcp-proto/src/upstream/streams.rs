@@ -13,6 +13,7 @@ use crate::framing::Frame;
 use crate::id::ExchangeId;
 use crate::refusal::Refusal;
 use crate::sse::EventId;
+use crate::upstream::Sender;
 
 /// What an entry of the replay buffer costs beside its bytes.
 const ENTRY_BYTES: usize = 128;
@@ -28,7 +29,8 @@ pub(super) enum Kind {
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) kind: Kind,
-    pub(super) exchange: Option<ExchangeId>,
+    /// The request whose response carries it.
+    pub(super) carrier: Option<Sender>,
     /// Whether the response has begun as an event stream.
     pub(super) begun: bool,
     /// Whether event number 0 was sent.
@@ -49,7 +51,12 @@ pub(super) struct Stream {
 impl Stream {
     /// Whether an event that is sent now can reach the client, now or on resumption.
     pub(super) fn is_deliverable(&self) -> bool {
-        self.begun || self.exchange.is_some()
+        self.begun || self.carrier.is_some()
+    }
+
+    /// The exchange that carries it.
+    pub(super) fn exchange(&self) -> Option<ExchangeId> {
+        self.carrier.as_ref().map(|carrier| carrier.exchange)
     }
 }
 
@@ -78,12 +85,12 @@ pub(super) struct Streams {
 }
 
 /// What became of an event that was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Sending {
     /// Hand it to this exchange.
     To(ExchangeId),
-    /// The reader is too far behind: disconnect this exchange. The event is kept.
-    Overrun(ExchangeId),
+    /// The reader is too far behind: disconnect it. The event is kept.
+    Overrun(Sender),
     /// Nobody is attached. The event is kept.
     Kept,
 }
@@ -126,18 +133,19 @@ impl Streams {
         self.table
             .iter()
             .rev()
-            .find(|(_, stream)| stream.kind == Kind::Listen && stream.exchange.is_some())
+            .find(|(_, stream)| stream.kind == Kind::Listen && stream.carrier.is_some())
             .map(|(&key, _)| key)
     }
 
-    pub(super) fn open(&mut self, kind: Kind, exchange: ExchangeId, open_calls: usize) -> u64 {
+    pub(super) fn open(&mut self, kind: Kind, carrier: Sender, open_calls: usize) -> u64 {
         let key = self.next;
         self.next += 1;
+        self.attached.insert(carrier.exchange, key);
         self.table.insert(
             key,
             Stream {
                 kind,
-                exchange: Some(exchange),
+                carrier: Some(carrier),
                 begun: false,
                 primed: false,
                 open_calls,
@@ -148,7 +156,6 @@ impl Streams {
                 in_transit: 0,
             },
         );
-        self.attached.insert(exchange, key);
         key
     }
 
@@ -157,7 +164,7 @@ impl Streams {
         let listening = self
             .table
             .values()
-            .filter(|stream| stream.kind == Kind::Listen && stream.exchange.is_some())
+            .filter(|stream| stream.kind == Kind::Listen && stream.carrier.is_some())
             .count();
         listening < self.most_listening
     }
@@ -192,23 +199,23 @@ impl Streams {
         let sequence = stream.next_sequence;
         stream.next_sequence += 1;
         stream.kept += 1;
-        let sending = match stream.exchange {
-            None => Sending::Kept,
-            // Up to half a window may have been taken without our hearing of it yet: a reader that
-            // keeps up is not dropped for one large event.
-            Some(exchange)
-                if stream.in_transit > self.most_queue_bytes / 2
-                    && stream.in_transit + event.len() > self.most_queue_bytes =>
-            {
-                stream.exchange = None;
+        // Up to half a window may have been taken without our hearing of it yet: a reader that keeps up
+        // is not dropped for one large event.
+        let overruns = stream.in_transit > self.most_queue_bytes / 2
+            && stream.in_transit + event.len() > self.most_queue_bytes;
+        let sending = match stream.carrier.take_if(|_| overruns) {
+            Some(carrier) => {
                 stream.in_transit = 0;
-                self.attached.remove(&exchange);
-                Sending::Overrun(exchange)
+                self.attached.remove(&carrier.exchange);
+                Sending::Overrun(carrier)
             }
-            Some(exchange) => {
-                stream.in_transit += event.len();
-                Sending::To(exchange)
-            }
+            None => match stream.exchange() {
+                None => Sending::Kept,
+                Some(exchange) => {
+                    stream.in_transit += event.len();
+                    Sending::To(exchange)
+                }
+            },
         };
         let sent = Sent {
             stream: key,
@@ -238,7 +245,7 @@ impl Streams {
     pub(super) fn detach(&mut self, exchange: ExchangeId) -> Option<u64> {
         let key = self.attached.remove(&exchange)?;
         let stream = self.table.get_mut(&key)?;
-        stream.exchange = None;
+        stream.carrier = None;
         stream.in_transit = 0;
         if stream.kind == Kind::Listen {
             self.forget_listening();
@@ -249,7 +256,7 @@ impl Streams {
     /// No more than a bound of streams wait to be resumed with nothing else to end them.
     fn forget_listening(&mut self) {
         let left = |stream: &Stream| {
-            stream.kind == Kind::Listen && stream.exchange.is_none() && !stream.finished
+            stream.kind == Kind::Listen && stream.carrier.is_none() && !stream.finished
         };
         let mut waiting: Vec<u64> = self
             .table
@@ -268,7 +275,7 @@ impl Streams {
     pub(super) fn finish(&mut self, key: u64) -> Option<ExchangeId> {
         let stream = self.table.get_mut(&key)?;
         stream.finished = true;
-        let exchange = stream.exchange.take();
+        let exchange = stream.carrier.take().map(|carrier| carrier.exchange);
         if stream.kept == 0 {
             self.table.remove(&key);
         }
@@ -287,13 +294,9 @@ impl Streams {
         stream.open_calls == 0
     }
 
-    /// Attaches an exchange to the stream of `text`, a `Last-Event-ID`, in place of whichever
+    /// Attaches a request to the stream of `text`, a `Last-Event-ID`, in place of whichever
     /// carried it before.
-    pub(super) fn resume(
-        &mut self,
-        exchange: ExchangeId,
-        text: &Bytes,
-    ) -> Result<Resumed, Refusal> {
+    pub(super) fn resume(&mut self, carrier: Sender, text: &Bytes) -> Result<Resumed, Refusal> {
         let id: EventId = std::str::from_utf8(text)
             .ok()
             .and_then(|text| text.parse().ok())
@@ -312,10 +315,11 @@ impl Streams {
         if !issued || id.sequence < stream.evicted {
             return Err(Refusal::UnknownEventId);
         }
-        if stream.kind == Kind::Listen && stream.exchange.is_none() && !listening {
+        if stream.kind == Kind::Listen && stream.carrier.is_none() && !listening {
             return Err(Refusal::TooManyStreams);
         }
-        let replaced = stream.exchange.replace(exchange);
+        let exchange = carrier.exchange;
+        let replaced = stream.carrier.replace(carrier).map(|it| it.exchange);
         let events: Vec<Frame> = self
             .replay
             .iter()
@@ -358,7 +362,7 @@ impl Streams {
             if let Some(stream) = self.table.get_mut(&sent.stream) {
                 stream.evicted = sent.sequence;
                 stream.kept -= 1;
-                if stream.finished && stream.kept == 0 && stream.exchange.is_none() {
+                if stream.finished && stream.kept == 0 && stream.carrier.is_none() {
                     self.table.remove(&sent.stream);
                 }
             }

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 
 use super::calls::{Call, ChildRequest};
+use super::streams::Stream;
 use super::{Timer, Upstream};
 use crate::audit::{AuditEvent, SessionEnd};
 use crate::exchange;
@@ -24,18 +25,24 @@ impl Upstream {
             self.begin(call.stream);
         }
         let stream = self.streams.get(call.stream);
-        match stream.map(|stream| (stream.begun, stream.exchange)) {
+        match stream.map(|stream| (stream.begun, stream.exchange())) {
             Some((true, exchange)) => {
-                let error = Frame::from(refusal.to_json_rpc(Some(&call.id)));
-                let event = sse::event(self.streams.next_event_id(call.stream), &error);
+                if let Some(exchange) = exchange {
+                    self.tell(exchange, exchange::Letter::Failed(refusal), false);
+                }
+                let error = refusal.to_json_rpc(Some(&call.id), &call.sender.request);
+                let id = self.streams.next_event_id(call.stream);
+                let event = sse::event(id, &Frame::from(error));
                 self.send(call.stream, event);
-                self.audit(AuditEvent::Refused(refusal), exchange);
+                self.audit(AuditEvent::Refused(refusal), Some(&call.sender));
             }
             Some((false, Some(exchange))) => {
                 self.streams.finish(call.stream);
                 self.refuse(exchange, refusal);
             }
-            Some((false, None)) | None => self.audit(AuditEvent::Refused(refusal), None),
+            Some((false, None)) | None => {
+                self.audit(AuditEvent::Refused(refusal), Some(&call.sender));
+            }
         }
         self.answered(call.stream);
     }
@@ -95,7 +102,7 @@ impl Upstream {
         if silent || poll {
             self.begin(stream);
         }
-        if poll && let Some(exchange) = self.streams.get(stream).and_then(|s| s.exchange) {
+        if poll && let Some(exchange) = self.streams.get(stream).and_then(Stream::exchange) {
             self.streams.detach(exchange);
             self.tell(exchange, exchange::Letter::End, true);
         }
@@ -113,11 +120,11 @@ impl Upstream {
         };
         self.waiting.remove_request(minted);
         self.answer_child(&request.id, "The client did not answer in time.");
-        let exchange = request
+        let carrier = request
             .stream
             .and_then(|stream| self.streams.get(stream))
-            .and_then(|stream| stream.exchange);
-        self.audit(AuditEvent::ClientSilent, exchange);
+            .and_then(|stream| stream.carrier.clone());
+        self.audit(AuditEvent::ClientSilent, carrier.as_ref());
         if let Some(stream) = request.stream
             && self.streams.is_deliverable(stream)
         {

@@ -5,13 +5,12 @@ use bytes::Bytes;
 use super::calls::{Call, TaskToken};
 use super::message::{Edits, is_method, minted_id};
 use super::streams::Kind as StreamKind;
-use super::{Phase, Upstream};
+use super::{Phase, Sender, Upstream};
 use crate::audit::AuditEvent;
 use crate::decimal::Decimal;
 use crate::envelope::{Document, Envelope, Field, Kind, RequestId};
 use crate::exchange;
 use crate::framing::{Frame, Text};
-use crate::id::ExchangeId;
 use crate::refusal::Refusal;
 use crate::time::Now;
 use crate::version::Version;
@@ -19,11 +18,12 @@ use crate::version::Version;
 impl Upstream {
     pub(super) fn take_call(
         &mut self,
-        exchange: ExchangeId,
+        sender: &Sender,
         body: &Bytes,
         document: &Document,
         now: Now,
     ) {
+        let exchange = sender.exchange;
         if self.phase == Phase::Ended {
             return self.refuse(exchange, self.late);
         }
@@ -39,7 +39,8 @@ impl Upstream {
             Ok(calls) => calls,
             Err(refusal) => return self.refuse(exchange, refusal),
         };
-        let stream = (calls > 0).then(|| self.streams.open(StreamKind::Call, exchange, calls));
+        let stream =
+            (calls > 0).then(|| self.streams.open(StreamKind::Call, sender.clone(), calls));
         if let Some(stream) = stream {
             if is_batch {
                 self.begin(stream);
@@ -50,10 +51,10 @@ impl Upstream {
         }
         for message in messages {
             match (message.kind(), stream) {
-                (Kind::Request, Some(stream)) => self.request(stream, body, message, now),
+                (Kind::Request, Some(stream)) => self.request(stream, sender, body, message, now),
                 (Kind::Request, None) => {}
-                (Kind::Notification, _) => self.notification(exchange, body, message),
-                (Kind::Response, _) => self.response(exchange, body, message, now),
+                (Kind::Notification, _) => self.notification(sender, body, message),
+                (Kind::Response, _) => self.response(sender, body, message, now),
             }
         }
     }
@@ -98,7 +99,14 @@ impl Upstream {
         Ok(calls)
     }
 
-    fn request(&mut self, stream: u64, body: &Bytes, message: &Envelope, now: Now) {
+    fn request(
+        &mut self,
+        stream: u64,
+        sender: &Sender,
+        body: &Bytes,
+        message: &Envelope,
+        now: Now,
+    ) {
         let Some(id) = message.get(Field::Id) else {
             return;
         };
@@ -122,6 +130,7 @@ impl Upstream {
             .poll_after
             .filter(|_| self.has_priming_events() && !is_initialize);
         let call = Call {
+            sender: sender.clone(),
             stream,
             id: Bytes::copy_from_slice(id.of(body)),
             decoded_id,
@@ -141,7 +150,7 @@ impl Upstream {
         self.arm_call(minted);
     }
 
-    fn notification(&mut self, exchange: ExchangeId, body: &Bytes, message: &Envelope) {
+    fn notification(&mut self, sender: &Sender, body: &Bytes, message: &Envelope) {
         if is_method(message, body, "notifications/cancelled") {
             let minted = message
                 .get(Field::RequestId)
@@ -150,11 +159,11 @@ impl Upstream {
             let Some((minted, call)) =
                 minted.and_then(|minted| Some((minted, self.calls.get_mut(minted)?)))
             else {
-                return self.audit(AuditEvent::CancelDropped, Some(exchange));
+                return self.audit(AuditEvent::CancelDropped, Some(sender));
             };
             // MCP, cancellation: `initialize` must not be cancelled.
             if call.is_initialize {
-                return self.audit(AuditEvent::CancelDropped, Some(exchange));
+                return self.audit(AuditEvent::CancelDropped, Some(sender));
             }
             let text = Decimal::new(minted);
             let mut edits = Edits::default();
@@ -172,7 +181,7 @@ impl Upstream {
                     None => Some(self.calls.request_task_token(minted)?.token.clone()),
                 });
             let Some(token) = token else {
-                return self.audit(AuditEvent::ProgressDropped, Some(exchange));
+                return self.audit(AuditEvent::ProgressDropped, Some(sender));
             };
             let mut edits = Edits::default();
             edits.add(message.get(Field::Progress), &token);
@@ -182,7 +191,7 @@ impl Upstream {
         }
     }
 
-    fn response(&mut self, exchange: ExchangeId, body: &Bytes, message: &Envelope, now: Now) {
+    fn response(&mut self, sender: &Sender, body: &Bytes, message: &Envelope, now: Now) {
         let request = message
             .get(Field::Id)
             .and_then(|id| minted_id(id.of(body)))
@@ -194,7 +203,7 @@ impl Upstream {
             })
             .and_then(|minted| Some((minted, self.forget_child_request(minted, now)?)));
         let Some((minted, request)) = request else {
-            return self.audit(AuditEvent::ResponseDropped, Some(exchange));
+            return self.audit(AuditEvent::ResponseDropped, Some(sender));
         };
         if let (Some(token), Some(task)) = (&request.token, message.text(Field::ResultTask, body)) {
             self.calls.keep_request_task_token(TaskToken {

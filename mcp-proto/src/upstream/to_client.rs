@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::calls::{Call, ChildRequest, TaskToken};
 use super::message::{Edits, is_method, minted_id};
+use super::streams::Stream;
 use super::waiting::Message;
 use super::{INITIALIZED, Phase, Timer, Upstream};
 use crate::audit::{AuditEvent, SessionEnd};
@@ -112,7 +113,7 @@ impl Upstream {
         let mut edits = Edits::default();
         edits.add(Some(id), &call.id);
         let stream = self.streams.get(call.stream);
-        match stream.map(|stream| (stream.begun, stream.exchange)) {
+        match stream.map(|stream| (stream.begun, stream.exchange())) {
             Some((true, _)) => self.carry_on(call.stream, text, message, &edits),
             Some((false, Some(exchange))) => {
                 let answer = edits.apply(b"", text, message, b"");
@@ -344,7 +345,7 @@ impl Upstream {
             self.send(stream, event);
             // All of it was bounded where it waited. Counted as in transit it could have a client
             // dropped that has not had time to read a byte.
-            if let Some(exchange) = self.streams.get(stream).and_then(|stream| stream.exchange) {
+            if let Some(exchange) = self.streams.get(stream).and_then(Stream::exchange) {
                 self.streams.release(exchange, length);
             }
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mcp_proto::h1::{self, Violation};
-use mcp_proto::{Limits, Refusal};
+use mcp_proto::{Limits, Refusal, RequestId};
 
 const VIOLATIONS: [Violation; 10] = [
     Violation::MalformedHead,
@@ -28,7 +28,8 @@ fn every_violation_is_a_refusal_of_its_own_that_closes_the_connection() {
         assert!(reasons.insert(refusal.reason()));
         assert!(words.insert(violation.to_string()));
 
-        let (head, body) = refusal.to_response();
+        let request = RequestId::parse(b"a-1").unwrap();
+        let (head, body) = refusal.to_response(request);
         assert_eq!(head.status, violation.status());
         assert_eq!(head.length, Some(body.len() as u64));
         let mut fields = Vec::new();
@@ -36,9 +37,11 @@ fn every_violation_is_a_refusal_of_its_own_that_closes_the_connection() {
         let has = |name: &str, value: &str| fields.iter().any(|(n, v)| n == name && v == value);
         assert!(has("connection", "close"), "{violation:?}");
         assert!(has("content-type", "application/json"));
+        assert!(has("x-request-id", "a-1"));
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(body["id"], serde_json::Value::Null);
         assert_eq!(body["error"]["code"], refusal.code());
+        assert_eq!(body["error"]["data"]["requestId"], "a-1");
     }
 }
 

@@ -18,8 +18,8 @@ use std::fmt;
 use bytes::{Bytes, BytesMut};
 use mcp_proto::auth::{FetchRequest, SignatureCheck, StartupFailure, Token, VerificationId};
 use mcp_proto::{
-    AuditRecord, Exchange, ExchangeId, ExchangeMail, Gateway, Instant, Now, Policy, Upstream,
-    UpstreamId, UpstreamMail,
+    AccessRecord, AuditRecord, Exchange, ExchangeId, ExchangeMail, Gateway, Instant, Now, Policy,
+    Upstream, UpstreamId, UpstreamMail,
 };
 
 use self::held::Held;
@@ -187,6 +187,7 @@ pub struct World {
     /// Those that were opened in this drain of the gateway, to learn for whom.
     just_opened: Option<UpstreamId>,
     audit: Vec<AuditRecord>,
+    access: BTreeMap<ExchangeId, AccessRecord>,
     warnings: Vec<String>,
     events: VecDeque<Event>,
     /// Room for the units that something can happen to.
@@ -226,6 +227,7 @@ impl World {
             opened: Vec::new(),
             just_opened: None,
             audit: Vec::new(),
+            access: BTreeMap::new(),
             warnings: Vec::new(),
             events: VecDeque::new(),
             ready: Vec::new(),
@@ -276,6 +278,11 @@ impl World {
         &self.audit
     }
 
+    /// What became of a request, once it is over.
+    pub fn access(&self, exchange: ExchangeId) -> Option<&AccessRecord> {
+        self.access.get(&exchange)
+    }
+
     /// Takes out the audit records so far.
     pub fn take_audit(&mut self) -> Vec<AuditRecord> {
         std::mem::take(&mut self.audit)
@@ -293,6 +300,7 @@ impl World {
         self.children.retain(|_, child| child.lives());
         self.opened.clear();
         self.audit = Vec::new();
+        self.access.clear();
         self.warnings = Vec::new();
         for wire in self.wires.values_mut() {
             wire.response.body = Vec::new();

@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use mcp_proto::{
-    AuditRecord, ExchangeId, ExchangeMail, ExchangeOutput, GatewayMail, GatewayOutput, Opening,
-    Stop, Upstream, UpstreamId, UpstreamMail, UpstreamOutput,
+    AccessRecord, AuditRecord, ExchangeId, ExchangeMail, ExchangeOutput, GatewayMail,
+    GatewayOutput, Opening, Stop, Upstream, UpstreamId, UpstreamMail, UpstreamOutput,
 };
 
 use super::{Event, Line, World};
@@ -120,6 +120,7 @@ impl World {
                     self.look_over(id);
                 }
                 ExchangeOutput::Audit(record) => self.keep(record),
+                ExchangeOutput::Access(record) => self.account(id, record),
             }
         }
     }
@@ -232,6 +233,14 @@ impl World {
             late.iter().any(|late| text.starts_with(late)),
             "{id:?} is drained and misses {text}"
         );
+    }
+
+    fn account(&mut self, id: ExchangeId, record: Box<AccessRecord>) {
+        assert_eq!(record.exchange, id);
+        self.note(format_args!("access {record:?}"));
+        let before = self.access.insert(id, (*record).clone());
+        assert!(before.is_none(), "one access record for {id:?}");
+        self.held.free(record);
     }
 
     fn keep(&mut self, record: AuditRecord) {

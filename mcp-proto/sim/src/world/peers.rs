@@ -7,10 +7,13 @@ use mcp_proto::auth::{
     FetchFailure, FetchId, Fetched, SignatureFailure, SignatureId, StaticToken, Verdict,
     VerificationId,
 };
-use mcp_proto::{Exchange, ExchangeId, Now, Refusal, RequestHead, UpstreamId};
+use mcp_proto::{Exchange, ExchangeId, Instance, Now, Refusal, RequestHead, UpstreamId};
 
 use super::{Wire, World};
 use crate::request::{Request, Response};
+
+/// What the ids begin with that are made in a world.
+const INSTANCE: Instance = Instance([0x3f, 0x9a, 0x12, 0xc4]);
 
 impl World {
     /// A client sends a request. `exchange` is a name that was not used before.
@@ -18,8 +21,16 @@ impl World {
         self.note(format_args!("send {exchange:?} {}", request.method));
         let now = self.clocks();
         let limits = &self.gateway.policy().limits;
+        let authority = request.authority.as_deref();
+        let fields = request
+            .fields
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let head = RequestHead::new(&request.method, &request.target, authority, fields);
         let wire = Wire {
-            exchange: self.held.by(|| Exchange::new(exchange, limits, now)),
+            exchange: self
+                .held
+                .by(|| Exchange::new(exchange, &head, INSTANCE, limits, now)),
             mail: VecDeque::new(),
             upload: request.body.clone(),
             uploading: !request.stalls,
@@ -34,12 +45,6 @@ impl World {
         assert!(!self.responses.contains_key(&exchange));
         let before = self.wires.insert(exchange, wire);
         assert!(before.is_none(), "{exchange:?} is used twice");
-        let authority = request.authority.as_deref();
-        let fields = request
-            .fields
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_bytes()));
-        let head = RequestHead::new(&request.method, &request.target, authority, fields);
         self.held.by(|| {
             let peer = request.peer;
             self.gateway.handle_request(exchange, peer, &head, now);
