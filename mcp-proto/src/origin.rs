@@ -206,14 +206,14 @@ pub(crate) fn same_authority(target: &str, host: &[u8]) -> bool {
     }
 }
 
-/// Whether an `Origin` is the gateway's own: loopback with a port that is listened on, or the
-/// public URL's.
+/// Whether an `Origin` is the gateway's own: loopback with a port that is listened on and the scheme
+/// that is spoken there, or the public URL's.
 pub(crate) fn is_own_origin(policy: &Policy, origin: &[u8]) -> bool {
     let Some((https, authority)) = std::str::from_utf8(origin).ok().and_then(split_origin) else {
         return false;
     };
     let port = authority.port.unwrap_or(default_port(https));
-    (!https && authority.is_loopback() && policy.ports.contains(&port))
+    (https == policy.https && authority.is_loopback() && policy.ports.contains(&port))
         || policy
             .public_origin
             .as_ref()
@@ -334,6 +334,28 @@ mod tests {
         }
         assert!(is_listed_origin(&policy(), b"http://localhost:6274"));
         assert!(!is_listed_origin(&policy(), b"http://localhost:6275"));
+    }
+
+    #[test]
+    fn an_origin_of_this_machine_has_the_scheme_of_the_listeners() {
+        let with = |https, ports: &[u16]| Policy {
+            https,
+            ports: ports.to_vec(),
+            ..policy()
+        };
+        for (origin, https, ports, own) in [
+            (&b"https://localhost:8080"[..], true, &[8080][..], true),
+            (b"http://localhost:8080", true, &[8080], false),
+            (b"https://[::1]", true, &[443], true),
+            (b"https://[::1]", true, &[80], false),
+            (b"http://[::1]", false, &[80], true),
+            (b"https://localhost:8080", false, &[8080], false),
+            (b"https://mcp.example.com", true, &[8080], true),
+            (b"http://mcp.example.com", true, &[80], false),
+        ] {
+            let shown = String::from_utf8_lossy(origin);
+            assert_eq!(is_own_origin(&with(https, ports), origin), own, "{shown}");
+        }
     }
 
     #[test]

@@ -16,6 +16,9 @@ pub struct Policy {
     /// The ports that the listeners are bound to: a loopback `Origin` is the gateway's own only
     /// with one of these.
     pub ports: Vec<u16>,
+    /// Whether the listeners speak TLS: a loopback `Origin` is the gateway's own only with the scheme
+    /// that they are reached by.
+    pub https: bool,
     /// The URL's origin by which clients reach the gateway, where a proxy stands in front.
     pub public_origin: Option<Origin>,
     /// Further names by which the gateway may be addressed (`Host`).
@@ -39,6 +42,7 @@ impl Default for Policy {
             service_version: env!("CARGO_PKG_VERSION").to_owned(),
             path: "/mcp".to_owned(),
             ports: Vec::new(),
+            https: false,
             public_origin: None,
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),

@@ -16,6 +16,9 @@ use crate::request_id::RequestId;
 /// Why a request, or a call that was admitted, got no answer of the child's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
+    /// What came is not TLS, where only TLS is spoken. No exchange sees it: the adapter answers, and
+    /// does not encrypt.
+    PlainHttp,
     /// The head is no HTTP/1.1. No exchange sees it: the HTTP front end answers.
     MalformedHead,
     /// The target is longer than [`Limits::target_bytes`](crate::Limits::target_bytes).
@@ -138,7 +141,8 @@ const NOT_FOUND_OR_TIMED_OUT: i32 = -32001;
 
 impl Refusal {
     /// Every refusal, for tests and documentation; of the bad messages, one of each code.
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 51] = [
+        Self::PlainHttp,
         Self::MalformedHead,
         Self::TargetTooLong,
         Self::HeadTooLarge,
@@ -193,6 +197,12 @@ impl Refusal {
 
     fn entry(self) -> Entry {
         let (status, code, reason, message) = match self {
+            Self::PlainHttp => (
+                400,
+                INVALID_REQUEST,
+                "plain-http",
+                "This port speaks HTTPS only: use a URL that begins with https://.",
+            ),
             Self::MalformedHead => (
                 400,
                 INVALID_REQUEST,
@@ -549,7 +559,8 @@ impl Refusal {
     pub fn closes_connection(self) -> bool {
         matches!(
             self,
-            Self::MalformedHead
+            Self::PlainHttp
+                | Self::MalformedHead
                 | Self::BadHost
                 | Self::TargetTooLong
                 | Self::HeadTooLarge
