@@ -12,6 +12,8 @@
 //! | [`fetch`] | the HTTP client, which asks no address that it may not |
 //! | [`signature`] | signatures of JWTs |
 //! | [`static_tokens`] | static tokens, and the file of them that is read again |
+//! | [`tls`] | the certificate and its key, and what happens when they change |
+//! | [`watch`] | small files that are read again and again |
 //! | [`driver`] | the machines of `mcp-proto` driven, as far as that needs no runtime |
 //! | [`listen`] | listeners, and the options of their connections |
 //! | [`child`] | a child's command, its process group, and its stderr in the log |
@@ -50,5 +52,7 @@ pub mod print_config;
 pub mod settings;
 pub mod signature;
 pub mod static_tokens;
+pub mod tls;
+pub mod watch;
 
 pub use settings::{AuditSink, ChildCommand, LogFormat, LogSettings, Settings, StartupCheck};

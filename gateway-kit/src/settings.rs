@@ -4,6 +4,7 @@ use crate::fetch::Roots;
 use crate::page::page;
 use crate::print_config::token_variable;
 use crate::static_tokens::TokenFile;
+use crate::tls::Tls;
 use mcp_proto::Policy;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -38,6 +39,8 @@ pub struct Settings {
     pub token_file: Option<TokenFile>,
     /// The variable in which callers are told to have their token; the service's own if `None`.
     pub token_variable: Option<String>,
+    /// What the listeners speak TLS with; plain HTTP if `None`.
+    pub tls: Option<Tls>,
     /// What a verifier that does not work does to the start.
     pub startup_check: StartupCheck,
     /// Threads of the runtime.
@@ -68,6 +71,7 @@ impl Settings {
             audit: AuditSink::default(),
             token_file: None,
             token_variable: None,
+            tls: None,
             startup_check: StartupCheck::default(),
             workers: default_workers(),
             guard: false,
@@ -84,7 +88,8 @@ impl Settings {
         self.policy.ports.dedup();
         let first = bound.first().or(self.listen.first()).copied();
         let first = first.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into());
-        let url = url(self.public_url.as_deref(), first, &self.policy.path);
+        self.policy.https = self.tls.is_some();
+        let url = url(self.public_url.as_deref(), first, &self.policy);
         self.policy.auth.resource.clone_from(&url);
         self.policy.page = page(
             &self.policy.service_name,
@@ -96,8 +101,9 @@ impl Settings {
     }
 }
 
-/// The public URL, or `http://ADDRESS/PATH`, with loopback where the address is "any".
-pub(crate) fn url(public_url: Option<&str>, bound: SocketAddr, path: &str) -> String {
+/// The public URL, or `http://ADDRESS/PATH` (`https` with TLS), with loopback where the address is
+/// "any".
+pub(crate) fn url(public_url: Option<&str>, bound: SocketAddr, policy: &Policy) -> String {
     if let Some(url) = public_url {
         return url.to_owned();
     }
@@ -107,7 +113,8 @@ pub(crate) fn url(public_url: Option<&str>, bound: SocketAddr, path: &str) -> St
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     });
-    format!("http://{reached}{path}")
+    let scheme = if policy.https { "https" } else { "http" };
+    format!("{scheme}://{reached}{}", policy.path)
 }
 
 /// One thread for each processor that this process may use.

@@ -8,6 +8,7 @@ use super::error::{Error, quoted};
 use super::limits::{self, LIMITS};
 use super::options::*;
 use super::reading::{Reading, text, wrong};
+use super::tls::tls;
 use super::typed::{Source, Typed};
 use super::value::{self, Variable};
 use super::warnings;
@@ -17,6 +18,7 @@ use crate::settings::{
     AuditSink, ChildCommand, LogFormat, LogSettings, Settings, StartupCheck, default_workers, url,
 };
 use crate::static_tokens::TokenFile;
+use crate::tls::Tls;
 use mcp_proto::{Limits, Policy};
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -37,6 +39,7 @@ pub(crate) struct Meaning {
     allow_unauthenticated: bool,
     token_file: Option<TokenFile>,
     token_variable: Option<String>,
+    tls: Option<Tls>,
     startup_check: StartupCheck,
     audit: AuditSink,
     /// What asks callers for a token, if anything does.
@@ -76,6 +79,7 @@ impl Meaning {
         let public = reading.maybe(PUBLIC_URL, public, |(url, _)| display(url))?;
         let allowed_hosts = reading.many(ALLOWED_HOST, Vec::new(), parsed, display)?;
         let allowed_origins = reading.many(ALLOWED_ORIGIN, Vec::new(), parsed, display)?;
+        let tls = tls(&mut reading)?;
         let allow_unauthenticated = switch(&mut reading, ALLOW_UNAUTHENTICATED, false)?;
         let public_origin = match &public {
             Some((_, origin)) => Some(parsed(origin).map_err(|why| {
@@ -96,7 +100,7 @@ impl Meaning {
         }
         if authentication.asked_by.is_some()
             && public.is_none()
-            && let Some(warning) = warnings::of_addresses(&hosts)
+            && let Some(warning) = warnings::of_addresses(&hosts, tls.is_some())
         {
             reading.remark(format!("warning: {warning}"));
             authentication.warnings.push(warning);
@@ -106,6 +110,7 @@ impl Meaning {
             service_version,
             path,
             ports: vec![port],
+            https: tls.is_some(),
             public_origin,
             allowed_hosts,
             allowed_origins,
@@ -136,6 +141,7 @@ impl Meaning {
             allow_unauthenticated,
             token_file: authentication.token_file,
             token_variable: authentication.token_variable,
+            tls,
             startup_check: authentication.startup_check,
             audit,
             asked_by: authentication.asked_by,
@@ -169,6 +175,7 @@ impl Meaning {
             audit: self.audit,
             token_file: self.token_file,
             token_variable: self.token_variable,
+            tls: self.tls,
             startup_check: self.startup_check,
             workers: self.workers,
             guard: self.guard,
@@ -209,7 +216,7 @@ impl Meaning {
                 "is 0, any free port; give the one that clients use",
             ));
         }
-        let url = url(self.public_url.as_deref(), bound, &self.policy.path);
+        let url = url(self.public_url.as_deref(), bound, &self.policy);
         let variable = token_variable(&self.policy, self.token_variable.as_deref());
         Ok((&self.policy, url, variable))
     }

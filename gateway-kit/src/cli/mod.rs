@@ -17,6 +17,7 @@ mod meaning;
 mod oauth;
 mod options;
 mod reading;
+mod tls;
 mod tokens;
 mod typed;
 mod value;

@@ -37,6 +37,8 @@ pub(crate) const PATH: &str = "path";
 pub(crate) const PUBLIC_URL: &str = "public-url";
 pub(crate) const ALLOWED_HOST: &str = "allowed-host";
 pub(crate) const ALLOWED_ORIGIN: &str = "allowed-origin";
+pub(crate) const TLS_CERTIFICATE: &str = "tls-certificate";
+pub(crate) const TLS_KEY: &str = "tls-key";
 pub(crate) const ALLOW_UNAUTHENTICATED: &str = "allow-unauthenticated";
 pub(crate) const COMMAND: &str = "command";
 pub(crate) const DEMO: &str = "demo";
@@ -64,6 +66,8 @@ const OPTIONS: &[Spec] = &[
     Spec { name: PUBLIC_URL, value: "URL", shape: Shape::One, help: "The URL that users type, where a proxy stands in front" },
     Spec { name: ALLOWED_HOST, value: "HOST", shape: Shape::Many, help: "A further name, name:port, by which the gateway may be addressed" },
     Spec { name: ALLOWED_ORIGIN, value: "ORIGIN", shape: Shape::Many, help: "A further web origin that may call, such as https://app.example.org" },
+    Spec { name: TLS_CERTIFICATE, value: "FILE", shape: Shape::One, help: "Serve HTTPS with this certificate and those that lead to its authority (PEM), read again when they change" },
+    Spec { name: TLS_KEY, value: "FILE", shape: Shape::One, help: "The certificate's private key (PEM)" },
     Spec { name: ALLOW_UNAUTHENTICATED, value: "on|off", shape: Shape::Flag, help: "Serve callers beyond this machine without asking who they are" },
     Spec { name: DEMO, value: "on|off", shape: Shape::Flag, help: "Serve the demo server that is part of this binary" },
     Spec { name: CWD, value: "DIRECTORY", shape: Shape::One, help: "The directory in which the server runs [default: the gateway's]" },

@@ -94,12 +94,18 @@ fn guards_all(rule: &ScopeRule, method: &str) -> bool {
 }
 
 /// What may be wrong with addresses that callers with tokens come to, where there is no public URL.
-pub(super) fn of_addresses(addresses: &[IpAddr]) -> Option<String> {
+pub(super) fn of_addresses(addresses: &[IpAddr], tls: bool) -> Option<String> {
     let ip = addresses.iter().find(|ip| !ip.is_loopback())?;
+    let unencrypted = match tls {
+        true => "",
+        false => {
+            "tokens travel unencrypted unless a proxy with TLS stands in front, or tls-certificate \
+             is given, and "
+        }
+    };
     Some(format!(
-        "{HOST}: {ip} can be reached from other machines, and there is no {PUBLIC_URL}: tokens \
-         travel unencrypted unless a proxy with TLS stands in front, and OAuth clients need \
-         {PUBLIC_URL}"
+        "{HOST}: {ip} can be reached from other machines, and there is no {PUBLIC_URL}: \
+         {unencrypted}OAuth clients need {PUBLIC_URL}"
     ))
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use mcp_proto::Instance;
 use mcp_proto::auth::StartupFailure;
+use rustls::ServerConfig;
 use tracing::{error, warn};
 
 use super::{Callbacks, Driver, Equipment};
@@ -15,7 +16,9 @@ use crate::fetch::Client;
 use crate::guard::GuardHandle;
 use crate::outside::Outside;
 use crate::settings::{Settings, StartupCheck};
-use crate::static_tokens::{TokenFile, Watch};
+use crate::static_tokens::TokenFile;
+use crate::tls::Tls;
+use crate::watch::Watch;
 
 /// How the gateway names itself to other servers.
 const USER_AGENT: &str = concat!("mcp-gateway/", env!("CARGO_PKG_VERSION"));
@@ -30,6 +33,8 @@ pub struct Prepared {
     token_file: Option<TokenFile>,
     /// Reads the static tokens again.
     watch: Option<Watch>,
+    /// What the listeners speak TLS with, and what reads the certificate again.
+    tls: Option<(Arc<ServerConfig>, Watch)>,
 }
 
 impl Prepared {
@@ -48,6 +53,10 @@ impl Prepared {
     ) -> io::Result<Self> {
         let url = settings.listening(addresses);
         for warning in &settings.warnings {
+            warn!("{warning}");
+        }
+        let tls = settings.tls.take();
+        for warning in tls.iter().flat_map(Tls::warnings) {
             warn!("{warning}");
         }
         let mut entropy = [0; 40];
@@ -88,6 +97,7 @@ impl Prepared {
             startup_check: settings.startup_check,
             token_file: settings.token_file,
             watch: None,
+            tls: tls.map(Tls::serve).transpose()?,
         })
     }
 
@@ -99,6 +109,11 @@ impl Prepared {
     /// The URL that clients use.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// What the listeners speak TLS with, if they do.
+    pub fn tls(&self) -> Option<Arc<ServerConfig>> {
+        self.tls.as_ref().map(|(config, _)| Arc::clone(config))
     }
 
     /// What opens the audit file anew, for whoever rotates it.

@@ -7,34 +7,22 @@
 //! not: that is more likely an accident than an order.
 
 use super::{Conflict, add, is_name};
+use crate::watch::{FileError, INTERVAL, Watch, content};
 use mcp_proto::auth::{InvalidToken, StaticToken, Token};
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::mem;
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::thread;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The name of a token that stands alone on its line.
 pub const BARE_NAME: &str = "token-file";
 
-/// More than a file of tokens can need.
-const MOST_BYTES: u64 = 1024 * 1024;
-
-/// How often the file is read again.
-const INTERVAL: Duration = Duration::from_secs(1);
-
 /// Why a file of tokens cannot be used. No text of the file is in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// It cannot be read.
-    Unreadable(io::ErrorKind),
-    /// It is a directory, a pipe or a device.
-    NotAFile,
-    /// It has more than a megabyte.
-    TooLong,
+    /// It has no content to be used.
+    File(FileError),
     /// It is not UTF-8.
     NotUtf8,
     /// It has no token.
@@ -50,16 +38,7 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // As the system has it, whose words are looked for.
-            Self::Unreadable(io::ErrorKind::NotFound) => {
-                f.write_str("cannot be read: No such file or directory")
-            }
-            Self::Unreadable(io::ErrorKind::PermissionDenied) => {
-                f.write_str("cannot be read: Permission denied")
-            }
-            Self::Unreadable(kind) => write!(f, "cannot be read: {kind}"),
-            Self::NotAFile => f.write_str("is not a plain file"),
-            Self::TooLong => write!(f, "is longer than {MOST_BYTES} bytes"),
+            Self::File(why) => why.fmt(f),
             Self::NotUtf8 => f.write_str("is not UTF-8"),
             Self::Empty => f.write_str("has no token; give a line NAME: TOKEN"),
             Self::Name(line) => write!(
@@ -77,23 +56,6 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
-
-/// What is in the file. Opening a pipe would wait for its writer, so the kind is looked at before.
-fn content(path: &Path) -> Result<Vec<u8>, Error> {
-    let unreadable = |error: io::Error| Error::Unreadable(error.kind());
-    if !fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err(Error::NotAFile);
-    }
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(MOST_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
-    if bytes.len() as u64 > MOST_BYTES {
-        return Err(Error::TooLong);
-    }
-    Ok(bytes)
-}
 
 /// `beside`, and after them the tokens of a file with this `content`.
 fn parse(
@@ -156,7 +118,7 @@ impl TokenFile {
             foreign_prefixes,
             tokens: Vec::new(),
         };
-        file.tokens = file.parse(&content(&file.path)?)?;
+        file.tokens = file.parse(&content(&file.path).map_err(Error::File)?)?;
         Ok(file)
     }
 
@@ -187,16 +149,10 @@ impl TokenFile {
         interval: Duration,
         on_change: impl Fn(Vec<StaticToken>) + Send + 'static,
     ) -> io::Result<Watch> {
-        let (alive, dropped) = mpsc::channel();
-        thread::Builder::new()
-            .name("static-tokens".to_owned())
-            .spawn(move || {
-                let mut seen = Seen::default();
-                while dropped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-                    self.look(&mut seen, &on_change);
-                }
-            })?;
-        Ok(Watch { _alive: alive })
+        let mut seen = Seen::default();
+        Watch::start("static-tokens", interval, move || {
+            self.look(&mut seen, &on_change);
+        })
     }
 
     /// Compares what is in the file with what was. The content is compared, not the time of its
@@ -211,7 +167,7 @@ impl TokenFile {
         }
         let tokens = match &content {
             Ok(content) => self.parse(content),
-            Err(error) => Err(*error),
+            Err(error) => Err(Error::File(*error)),
         };
         seen.content = Some(content);
         seen.emptied = matches!(tokens, Err(Error::Empty));
@@ -252,7 +208,7 @@ impl TokenFile {
 /// What the last reading of a watched file found.
 #[derive(Default)]
 struct Seen {
-    content: Option<Result<Vec<u8>, Error>>,
+    content: Option<Result<Vec<u8>, FileError>>,
     /// The content has no token, which counts if the next reading finds the same.
     emptied: bool,
     /// The error that the log has.
@@ -264,19 +220,13 @@ fn are_equal(tokens: &[StaticToken], others: &[StaticToken]) -> bool {
     tokens.len() == others.len() && tokens.iter().zip(others).all(|(a, b)| same(a, b))
 }
 
-/// The thread that reads a file of tokens again. It ends when this is dropped; what it has begun to
-/// tell by then is still told.
-#[derive(Debug)]
-#[must_use = "the file is not watched any more when this is dropped"]
-pub struct Watch {
-    _alive: Sender<()>,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::sync::mpsc::Receiver;
+    use std::fs;
+    use std::path::Path;
+    use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
     use std::sync::{Arc, Mutex};
 
     /// So that a failure does not hang.
@@ -511,17 +461,5 @@ mod tests {
         fs::rename(at("data.new"), at("data")).unwrap();
         let told = changes.recv_timeout(PATIENCE).unwrap();
         assert_eq!(told, [("a".to_owned(), "two".to_owned())]);
-    }
-
-    #[test]
-    fn only_a_plain_file_is_read() {
-        let directory = tempfile::tempdir().unwrap();
-        let error = |path: &Path| TokenFile::open(path, Vec::new(), Vec::new()).unwrap_err();
-        assert_eq!(error(directory.path()), Error::NotAFile);
-        let missing = error(&directory.path().join("x"));
-        assert_eq!(missing, Error::Unreadable(io::ErrorKind::NotFound));
-        let long = directory.path().join("long");
-        fs::write(&long, "#".repeat(1024 * 1024 + 1)).unwrap();
-        assert_eq!(error(&long), Error::TooLong);
     }
 }

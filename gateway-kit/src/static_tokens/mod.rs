@@ -2,7 +2,7 @@
 
 mod file;
 
-pub use file::{BARE_NAME, Error, TokenFile, Watch};
+pub use file::{BARE_NAME, Error, TokenFile};
 
 use mcp_proto::auth::StaticToken;
 use std::fmt;
