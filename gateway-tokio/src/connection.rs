@@ -23,11 +23,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use mcp_proto::framing::COPY_LIMIT;
 use mcp_proto::h1::{LINGER_TIME, MOST_DISCARDED, Violation, last_response};
-use mcp_proto::{RequestHead, ResponseHead};
+use mcp_proto::{Refusal, RequestHead, ResponseHead};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant as TokioInstant, Sleep};
+use tokio_rustls::rustls::ServerConfig;
 
 use crate::socket::{Progress, Socket};
+use crate::tls::{self, Failure, Stream};
 
 /// Most bytes that hyper gathers of a response before it writes, and of a head, unless heads may be
 /// larger.
@@ -71,15 +74,40 @@ impl driver::Connection for Connection {
     }
 }
 
-/// Serves a connection until it closes. `closing` is ready when no further request is wanted.
+/// Serves a connection until it closes, with TLS if it is given what to speak it with. `closing` is
+/// ready when no further request is wanted.
 pub(crate) async fn serve(
     stream: TcpStream,
+    tls: Option<Arc<ServerConfig>>,
     peer: IpAddr,
     driver: Arc<Driver>,
     closing: impl Future<Output = ()>,
 ) {
-    let connection = Connection::new();
     let limits = driver.limits();
+    let mut closing = std::pin::pin!(closing);
+    let stream = match tls {
+        None => Stream::Plain(stream),
+        Some(config) => {
+            // Boxed, so that it costs those nothing who have no use for it.
+            let accepting = Box::pin(tls::accept(stream, config));
+            let accepted = tokio::select! {
+                accepted = tokio::time::timeout(limits.head_time, accepting) => accepted,
+                () = &mut closing => return,
+            };
+            match accepted {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(Failure::NotTls(stream))) => {
+                    let refusal = Some(Refusal::PlainHttp);
+                    return part(Stream::Plain(stream), refusal, peer, &driver).await;
+                }
+                Ok(Err(Failure::NoHandshake(stream))) => {
+                    return part(Stream::Plain(stream), None, peer, &driver).await;
+                }
+                Ok(Err(Failure::Gone)) | Err(_) => return,
+            }
+        }
+    };
+    let connection = Connection::new();
     let socket = Socket::new(stream, Arc::clone(&connection.progress), limits.into());
     let service = {
         let (driver, connection) = (Arc::clone(&driver), Arc::clone(&connection));
@@ -95,7 +123,6 @@ pub(crate) async fn serve(
     }
     let mut http = builder.serve_connection(TokioIo::new(socket), service);
     let mut sleep = Box::pin(tokio::time::sleep(limits.head_time));
-    let mut closing = std::pin::pin!(closing);
     let mut closed = false;
     let end = poll_fn(|context| {
         *connection.waker() = Some(context.waker().clone());
@@ -130,26 +157,50 @@ pub(crate) async fn serve(
         }
     })
     .await;
-    if let End::Aborted = end {
-        return;
-    }
+    let refusal = match end {
+        End::Aborted => return,
+        End::Refused(violation) => Some(violation.into()),
+        End::Closed => None,
+    };
     let stream = http.into_parts().io.into_inner().into_stream();
-    if let End::Refused(violation) = end {
-        refuse(&stream, peer, &driver, violation);
-    }
-    let _ = rustix::net::shutdown(&stream, rustix::net::Shutdown::Write);
-    let _ = tokio::time::timeout(LINGER_TIME, linger(stream)).await;
+    part(stream, refusal, peer, &driver).await;
 }
 
-/// Answers what is no request, of which hyper knows nothing.
-fn refuse(stream: &TcpStream, peer: IpAddr, driver: &Driver, violation: Violation) {
-    let (head, body) = driver.refuse(violation.into(), peer);
-    let fields = |field: &mut dyn FnMut(_, _)| head.for_each_field(field);
-    let response = last_response(head.status, fields, body, driver.now());
-    let mut slices = [IoSlice::new(&[]); 4];
-    let filled = response.fill(&mut slices);
-    // All before it was written: what does not fit into the socket's buffer never will.
-    let _ = stream.try_write_vectored(&slices[..filled]);
+/// Ends a connection so that the last response arrives: closing with bytes unread would reset it and
+/// take the response along. What is no request, of which hyper knows nothing, is answered first.
+async fn part(mut stream: Stream, refusal: Option<Refusal>, peer: IpAddr, driver: &Driver) {
+    let parting = async {
+        if let Some(refusal) = refusal {
+            let (head, body) = driver.refuse(refusal, peer);
+            let fields = |field: &mut dyn FnMut(_, _)| head.for_each_field(field);
+            let response = last_response(head.status, fields, body, driver.now());
+            let mut slices = [IoSlice::new(&[]); 4];
+            let filled = response.fill(&mut slices);
+            // All before it was written, and this is short: there is room for all of it.
+            stream.write_vectored(&slices[..filled]).await?;
+            stream.flush().await?;
+        }
+        stream.shutdown().await?;
+        linger(stream.tcp()).await
+    };
+    // A peer that has gone needs no goodbye.
+    let _ = tokio::time::timeout(LINGER_TIME, parting).await;
+}
+
+/// Throws away what still comes, until the peer has closed too.
+async fn linger(stream: &TcpStream) -> io::Result<()> {
+    let mut buffer = [0; 4096];
+    let mut discarded = 0;
+    while discarded < MOST_DISCARDED {
+        stream.readable().await?;
+        match stream.try_read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => discarded += read,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Why a connection ends.
@@ -240,20 +291,6 @@ fn discard(body: &mut Incoming, context: &mut Context<'_>) -> bool {
         }
     }
     body.is_end_stream()
-}
-
-/// Closes a connection so that the last response arrives: closing with bytes unread would reset it
-/// and take the response along.
-async fn linger(stream: TcpStream) {
-    let mut buffer = [0; 4096];
-    let mut discarded = 0;
-    while discarded < MOST_DISCARDED && stream.readable().await.is_ok() {
-        match stream.try_read(&mut buffer) {
-            Ok(read @ 1..) => discarded += read,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Ok(_) | Err(_) => return,
-        }
-    }
 }
 
 /// An exchange that is being driven.

@@ -21,5 +21,6 @@ mod connection;
 mod listen;
 mod process;
 mod socket;
+mod tls;
 
 pub use listen::Server;

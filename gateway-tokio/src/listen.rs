@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio_rustls::rustls::ServerConfig;
 use tracing::{debug, info, warn};
 
 use crate::{child, connection};
@@ -132,7 +133,8 @@ impl Server {
         let mut acceptors = JoinSet::new();
         for listener in listeners {
             let (driver, permits) = (Arc::clone(driver), Arc::clone(&permits));
-            acceptors.spawn(accept(listener, driver, permits, closing.clone()));
+            let tls = prepared.tls();
+            acceptors.spawn(accept(listener, tls, driver, permits, closing.clone()));
         }
         drop(closing);
 
@@ -160,6 +162,7 @@ impl Server {
 
 async fn accept(
     listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
     driver: Arc<Driver>,
     permits: Arc<Semaphore>,
     closing: watch::Receiver<bool>,
@@ -172,12 +175,13 @@ async fn accept(
             Ok((stream, peer)) => {
                 debug!(%peer, "connected");
                 listen::configure(&stream);
-                let (driver, mut closing) = (Arc::clone(&driver), closing.clone());
+                let (driver, tls) = (Arc::clone(&driver), tls.clone());
+                let mut closing = closing.clone();
                 tokio::spawn(async move {
                     let closing = async move {
                         let _ = closing.wait_for(|&closing| closing).await;
                     };
-                    connection::serve(stream, peer.ip(), driver, closing).await;
+                    connection::serve(stream, tls, peer.ip(), driver, closing).await;
                     drop(permit);
                 });
             }

@@ -1,4 +1,4 @@
-//! A TCP socket as hyper reads and writes it: hyper sees nothing that is no request.
+//! A socket as hyper reads and writes it, with TLS or without: hyper sees nothing that is no request.
 //!
 //! A [`Validator`] reads along. hyper gets heads that are complete and were judged; what is refused in
 //! place of one the connection's task answers, once hyper has finished with the requests before it.
@@ -16,8 +16,9 @@ use std::time::Duration;
 
 use mcp_proto::h1::{Limits, MOST_DISCARDED, Place, Validator, Violation};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
+
+use crate::tls::Stream;
 
 /// What a connection is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +120,7 @@ impl Progress {
 
     /// Notes that all was written. The next head may have begun to arrive before that.
     fn flushed(&self, in_head: bool) {
+        self.stalled.store(0, Ordering::Relaxed);
         if let Phase::Flushing(_) = self.get() {
             self.set(match in_head {
                 true => Phase::Head(self.nanoseconds()),
@@ -155,9 +157,9 @@ impl Progress {
     }
 }
 
-/// A TCP socket that is read along with, and tells of its [`Progress`].
+/// A socket that is read along with, and tells of its [`Progress`].
 pub(crate) struct Socket {
-    stream: TcpStream,
+    stream: Stream,
     progress: Arc<Progress>,
     validator: Validator,
     /// What was read and hyper has not got: a head that is not complete, mostly.
@@ -170,7 +172,7 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    pub(crate) fn new(stream: TcpStream, progress: Arc<Progress>, limits: Limits) -> Self {
+    pub(crate) fn new(stream: Stream, progress: Arc<Progress>, limits: Limits) -> Self {
         Self {
             stream,
             progress,
@@ -182,7 +184,7 @@ impl Socket {
         }
     }
 
-    pub(crate) fn into_stream(self) -> TcpStream {
+    pub(crate) fn into_stream(self) -> Stream {
         self.stream
     }
 
@@ -307,11 +309,16 @@ impl AsyncWrite for Socket {
         self.stream.is_write_vectored()
     }
 
-    /// hyper flushes once it has written all that it holds.
+    /// hyper flushes once it has written all that it holds. What TLS has of it may be waiting still.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        if flushed.is_pending() {
+            self.progress.wrote(false);
+            return Poll::Pending;
+        }
         let in_head = !self.kept.is_empty() && self.passed == 0;
         self.progress.flushed(in_head);
-        Pin::new(&mut self.stream).poll_flush(context)
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -373,5 +380,9 @@ mod tests {
         assert_eq!(progress.due(head, idle), due, "a further try buys no time");
         progress.wrote(true);
         assert_eq!(progress.due(head, idle), None);
+        progress.wrote(false);
+        assert!(progress.due(head, idle).is_some());
+        progress.flushed(false);
+        assert_eq!(progress.due(head, idle), None, "all of it was taken");
     }
 }
