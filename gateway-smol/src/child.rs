@@ -2,7 +2,7 @@
 //! one vectored write, and reads in large pieces, whether or not it can write.
 
 use std::future::poll_fn;
-use std::io::{self, IoSlice, PipeReader, PipeWriter};
+use std::io::{self, IoSlice, PipeReader, PipeWriter, Read};
 use std::pin::Pin;
 use std::sync::Weak;
 use std::task::{Context, Poll, ready};
@@ -18,7 +18,7 @@ use mcp_proto::{Stop, UpstreamId};
 
 use crate::alarm::Alarm;
 use crate::process::Process;
-use crate::source::Source;
+use crate::source::{Source, is_transient};
 
 /// Reads in a row before the task lets others run: a quarter of the queue of one reader, so that
 /// one who keeps up is not a whole queue behind before it had a turn.
@@ -234,14 +234,6 @@ impl Task {
         self.driven.upstream.handle_timeout(now);
         true
     }
-}
-
-/// Whether a read is to be tried again, once there is something.
-fn is_transient(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-    )
 }
 
 fn poll_write(

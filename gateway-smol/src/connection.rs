@@ -6,20 +6,23 @@ use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Shutdown, TcpStream};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use async_io::Async;
-use futures_lite::AsyncWrite;
+use async_io::{Async, Timer};
+use futures_lite::future::or;
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use gateway_kit::driver::{self, DrivenExchange, Driver, Response};
 use mcp_proto::framing::Frame;
-use mcp_proto::h1::{self, Output};
+use mcp_proto::h1::{self, LINGER_TIME, MOST_DISCARDED, Output, last_response};
 use mcp_proto::{Refusal, RequestHead, ResponseHead};
+use rustls::ServerConfig;
 
 use crate::alarm::Alarm;
 use crate::source::Source;
+use crate::tls::{self, Failure, Stream};
 
 /// Steps in a row before the task lets others run.
 const STEPS_PER_TURN: usize = 8;
@@ -50,23 +53,50 @@ impl driver::Connection for Connection {
     }
 }
 
-/// Serves a connection until it closes. `closing` is ready when no further request is wanted.
+/// Serves a connection until it closes, with TLS if it is given what to speak it with. `closing` is
+/// ready when no further request is wanted.
 pub(crate) async fn serve(
     stream: Async<TcpStream>,
+    tls: Option<Arc<ServerConfig>>,
     peer: IpAddr,
     driver: Arc<Driver>,
     closing: impl Future<Output = ()>,
 ) {
+    let mut closing = pin!(closing);
+    let stream = match tls {
+        None => Stream::Plain(Source::new(stream)),
+        Some(config) => {
+            let late = async {
+                Timer::after(driver.limits().head_time).await;
+            };
+            let given_up = async {
+                or(late, &mut closing).await;
+                Err(Failure::Gone)
+            };
+            // Boxed, so that it costs those nothing who have no use for it.
+            let accepting = Box::pin(or(tls::accept(stream, config), given_up));
+            match accepting.await {
+                Ok(stream) => stream,
+                Err(Failure::NotTls(stream)) => {
+                    return part(stream, Some(Refusal::PlainHttp), peer, &driver).await;
+                }
+                Err(Failure::NoHandshake(stream)) => {
+                    return part(stream, None, peer, &driver).await;
+                }
+                Err(Failure::Gone) => return,
+            }
+        }
+    };
     let mut task = Task {
-        stream: Source::new(stream),
+        stream,
         peer,
         http: h1::Connection::new(driver.limits().into(), driver.now()),
         driver,
         connection: Arc::default(),
         request: None,
         alarm: Alarm::new(),
+        shutting_down: false,
     };
-    let mut closing = pin!(closing);
     let mut closed = false;
     poll_fn(|context| {
         if !closed && closing.as_mut().poll(context).is_ready() {
@@ -78,8 +108,45 @@ pub(crate) async fn serve(
     .await;
 }
 
+/// Ends a connection that never came to HTTP so that what it was told last arrives: closing with
+/// bytes unread would reset it and take that along. What is no TLS is answered first.
+async fn part(
+    mut stream: Async<TcpStream>,
+    refusal: Option<Refusal>,
+    peer: IpAddr,
+    driver: &Driver,
+) {
+    let parting = async {
+        if let Some(refusal) = refusal {
+            let (head, body) = driver.refuse(refusal, peer);
+            let fields = |field: &mut dyn FnMut(_, _)| head.for_each_field(field);
+            let response = last_response(head.status, fields, body, driver.now());
+            let mut slices = [IoSlice::new(&[]); 4];
+            let filled = response.fill(&mut slices);
+            // It is short, and the first that is written: there is room for all of it.
+            stream.write_vectored(&slices[..filled]).await?;
+        }
+        stream.get_ref().shutdown(Shutdown::Write)?;
+        let mut buffer = vec![0; 4096];
+        let mut discarded = 0;
+        while discarded < MOST_DISCARDED {
+            match stream.read(&mut buffer).await? {
+                0 => break,
+                read => discarded += read,
+            }
+        }
+        Ok(())
+    };
+    let late = async {
+        Timer::after(LINGER_TIME).await;
+        Ok(())
+    };
+    // A peer that has gone needs no goodbye.
+    let _: io::Result<()> = or(parting, late).await;
+}
+
 struct Task {
-    stream: Source<TcpStream>,
+    stream: Stream,
     peer: IpAddr,
     http: h1::Connection,
     driver: Arc<Driver>,
@@ -87,6 +154,8 @@ struct Task {
     /// The request in flight.
     request: Option<Running>,
     alarm: Alarm,
+    /// Whether the peer is to be told that nothing more comes.
+    shutting_down: bool,
 }
 
 /// An exchange that is being driven.
@@ -220,10 +289,7 @@ impl Task {
             }
             // Dropped, the exchange takes note that its client has gone.
             Some(Output::Disconnect) => self.request = None,
-            Some(Output::ShutdownWrite) => {
-                // A peer that has gone needs no goodbye.
-                let _ = self.stream.io().get_ref().shutdown(Shutdown::Write);
-            }
+            Some(Output::ShutdownWrite) => self.shutting_down = true,
         }
         true
     }
@@ -240,9 +306,12 @@ impl Task {
     /// Writes what there is, in as few writes as the socket allows.
     fn write(&mut self, context: &mut Context<'_>) -> bool {
         if !self.http.wants_write() {
+            // A peer that has gone needs no goodbye.
+            self.shutting_down =
+                self.shutting_down && self.stream.poll_shutdown(context).is_pending();
             return false;
         }
-        match poll_write(&self.http, self.stream.io(), context) {
+        match poll_write(&self.http, &mut self.stream, context) {
             Poll::Ready(Ok(written)) => self.http.handle_written(written, self.driver.now()),
             Poll::Ready(Err(_)) => self.http.handle_disconnect(self.driver.now()),
             Poll::Pending => return false,
@@ -287,11 +356,10 @@ fn begin(http: &mut h1::Connection, head: &ResponseHead, now: mcp_proto::Now) {
 
 fn poll_write(
     http: &h1::Connection,
-    stream: &Async<TcpStream>,
+    stream: &mut Stream,
     context: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
     let mut slots = [IoSlice::new(&[]); SLICES_PER_WRITE];
     let filled = http.unwritten(&mut slots);
-    let mut stream = stream;
-    Pin::new(&mut stream).poll_write_vectored(context, &slots[..filled])
+    stream.poll_write(&slots[..filled], context)
 }

@@ -30,5 +30,6 @@ mod connection;
 mod listen;
 mod process;
 mod source;
+mod tls;
 
 pub use listen::Server;

@@ -16,6 +16,7 @@ use gateway_kit::driver::{Callbacks, Driver, Prepared, Verification};
 use gateway_kit::listen;
 use gateway_kit::settings::Settings;
 use mcp_proto::auth::{Token, Verdict};
+use rustls::ServerConfig;
 use tracing::{debug, info, warn};
 
 use crate::{child, connection};
@@ -157,6 +158,7 @@ impl Server {
             .into_iter()
             .map(|listener| {
                 let acceptor = Acceptor {
+                    tls: prepared.tls(),
                     driver: Arc::clone(driver),
                     executor: Arc::downgrade(&executor),
                     permits: Arc::clone(&permits),
@@ -197,6 +199,7 @@ impl Server {
 }
 
 struct Acceptor {
+    tls: Option<Arc<ServerConfig>>,
     driver: Arc<Driver>,
     executor: Weak<Executor<'static>>,
     permits: Arc<Semaphore>,
@@ -214,7 +217,7 @@ impl Acceptor {
                     debug!(%peer, "connected");
                     listen::configure(&stream);
                     let (driver, closing) = (Arc::clone(&self.driver), self.closing.clone());
-                    let open = self.open.clone();
+                    let (tls, open) = (self.tls.clone(), self.open.clone());
                     let Some(executor) = self.executor.upgrade() else {
                         return;
                     };
@@ -222,7 +225,7 @@ impl Acceptor {
                         let closing = async move {
                             let _ = closing.recv().await;
                         };
-                        connection::serve(stream, peer.ip(), driver, closing).await;
+                        connection::serve(stream, tls, peer.ip(), driver, closing).await;
                         drop((permit, open));
                     };
                     executor.spawn(serving).detach();

@@ -13,10 +13,7 @@ pub(crate) struct Source<T> {
     ready: bool,
 }
 
-impl<T: AsFd> Source<T>
-where
-    for<'a> &'a T: Read,
-{
+impl<T: AsFd> Source<T> {
     pub(crate) fn new(io: Async<T>) -> Self {
         Self { io, ready: false }
     }
@@ -25,7 +22,11 @@ where
         &self.io
     }
 
-    /// Ready once [`Source::read`] has something to tell: bytes, the end, or an error.
+    pub(crate) fn into_io(self) -> Async<T> {
+        self.io
+    }
+
+    /// Ready once [`read`](Read::read) has something to tell: bytes, the end, or an error.
     pub(crate) fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if !self.ready {
             // An error comes with the read, too.
@@ -34,9 +35,14 @@ where
         }
         Poll::Ready(())
     }
+}
 
-    /// Reads what is there; it is an error of kind `WouldBlock` if that is nothing.
-    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+/// Reads what is there; it is an error of kind `WouldBlock` if that is nothing.
+impl<T> Read for Source<T>
+where
+    for<'a> &'a T: Read,
+{
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.io.get_ref().read(buffer);
         // Less than there was room for is all that there was.
         self.ready = match &read {
@@ -45,4 +51,12 @@ where
         };
         read
     }
+}
+
+/// Whether a read is to be tried again, once there is something.
+pub(crate) fn is_transient(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
 }
