@@ -5,6 +5,7 @@
 //! | [`cli`] | the command line, the environment and the file, and what they mean |
 //! | [`settings`] | what is in force, as an embedder can also build it with no command line |
 //! | [`logging`] | the log on stderr, and a child's stderr made fit for it |
+//! | [`access`] | the access log: one line a request |
 //! | [`audit`] | the audit trail: one line of JSON a record, chained by hashes, and its verification |
 //! | [`print_config`] | the configuration that each client needs to reach the gateway |
 //! | [`page`] | what a person sees who opens the gateway in a browser |
@@ -27,6 +28,8 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+#[cfg(unix)]
+pub mod access;
 #[cfg(unix)]
 pub mod audit;
 #[cfg(unix)]

@@ -33,6 +33,8 @@ pub struct Settings {
     pub child: ChildCommand,
     /// The log.
     pub log: LogSettings,
+    /// Whether each request gets a line on stderr, in the log's form.
+    pub access_log: bool,
     /// Where audit records go.
     pub audit: AuditSink,
     /// A file with more static tokens, which is to be watched ([`TokenFile::watch`]).
@@ -68,6 +70,7 @@ impl Settings {
             listen: vec![listen],
             child,
             log: LogSettings::default(),
+            access_log: false,
             audit: AuditSink::default(),
             token_file: None,
             token_variable: None,

@@ -189,6 +189,7 @@ fn every_option_names_itself_when_its_value_is_wrong() {
         ("startup-probe", &["", "maybe"]),
         ("guard", &["maybe"]),
         ("log-format", &["", "xml"]),
+        ("access-log", &["", "text"]),
         ("log-level", &["", "inof", "a=b=c"]),
         ("workers", &["", "0", "-1", "1025"]),
         ("poll-after", &["", "0", "later"]),

@@ -9,7 +9,7 @@ use super::chain::{BEGINS, CLASS, Chain, LOST, TORN};
 use crate::logging::misleads;
 
 /// The last moment that RFC 3339 can write: the end of the year 9999.
-const LAST_SECOND: Duration = Duration::from_secs(253_402_300_799);
+pub(crate) const LAST_SECOND: Duration = Duration::from_secs(253_402_300_799);
 
 /// A line that is being written: a JSON object without its end.
 struct Line(String);
@@ -110,7 +110,7 @@ pub(super) fn lost(count: u64, time: SystemTime, chain: &mut Chain) -> String {
 }
 
 /// `text`, cut to [`AuditRecord::TEXT_BYTES`] and marked if it is longer.
-fn bounded(mut text: String) -> String {
+pub(crate) fn bounded(mut text: String) -> String {
     let most = text.len().min(AuditRecord::TEXT_BYTES);
     let end = (0..=most)
         .rfind(|end| text.is_char_boundary(*end))
@@ -125,7 +125,7 @@ fn bounded(mut text: String) -> String {
 
 /// Appends `text` as a JSON string (RFC 8259 section 7) that any reader shows on one line, and in
 /// its order.
-fn push_json(line: &mut String, text: &str) {
+pub(crate) fn push_json(line: &mut String, text: &str) {
     let json = serde_json::Value::from(text).to_string();
     for c in json.chars() {
         if c.is_control() || misleads(c) {

@@ -39,5 +39,6 @@ mod trail;
 mod verify;
 
 pub use fault::{Break, Fault, Summary, VerifyError};
+pub(crate) use line::{LAST_SECOND, bounded, push_json};
 pub use log::{AuditLog, AuditWriter};
 pub use verify::{verify, verify_files};

@@ -33,6 +33,7 @@ pub(crate) struct Meaning {
     listen: Vec<SocketAddr>,
     child: Option<ChildCommand>,
     log: LogSettings,
+    access_log: bool,
     workers: usize,
     guard: bool,
     public_url: Option<String>,
@@ -120,6 +121,7 @@ impl Meaning {
         };
         let guard = switch(&mut reading, GUARD, true)?;
         let log = log(&mut reading)?;
+        let access_log = switch(&mut reading, ACCESS_LOG, true)?;
         let count = |count: &usize| Value::from(i64::try_from(*count).unwrap_or(i64::MAX));
         let workers = reading.one(WORKERS, default_workers(), value::workers, count)?;
         let limits = read_limits(&mut reading)?;
@@ -135,6 +137,7 @@ impl Meaning {
                 .collect(),
             child,
             log,
+            access_log,
             workers,
             guard,
             public_url: public.map(|(url, _)| url),
@@ -172,6 +175,7 @@ impl Meaning {
             listen: self.listen,
             child,
             log: self.log,
+            access_log: self.access_log,
             audit: self.audit,
             token_file: self.token_file,
             token_variable: self.token_variable,

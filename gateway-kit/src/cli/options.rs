@@ -47,6 +47,7 @@ pub(crate) const ENV: &str = "env";
 pub(crate) const STARTUP_PROBE: &str = "startup-probe";
 pub(crate) const GUARD: &str = "guard";
 pub(crate) const LOG_FORMAT: &str = "log-format";
+pub(crate) const ACCESS_LOG: &str = "access-log";
 pub(crate) const LOG_LEVEL: &str = "log-level";
 pub(crate) const WORKERS: &str = "workers";
 
@@ -76,6 +77,7 @@ const OPTIONS: &[Spec] = &[
     Spec { name: GUARD, value: "on|off", shape: Shape::Switch, help: "Keep a small process that ends the children if the gateway is killed [default: on]" },
     Spec { name: LOG_FORMAT, value: "text|json", shape: Shape::One, help: "The form of the log on stderr [default: text]" },
     Spec { name: LOG_LEVEL, value: "FILTER", shape: Shape::One, help: "What is logged: error, warn, info, debug, or a tracing filter [default: info]" },
+    Spec { name: ACCESS_LOG, value: "on|off", shape: Shape::Switch, help: "A line on stderr for each request, whatever the level [default: on]" },
     Spec { name: WORKERS, value: "COUNT", shape: Shape::One, help: "Threads of the runtime [default: one per processor]" },
     Spec { name: COMMAND, value: "COMMAND", shape: Shape::Words, help: "The stdio MCP server to serve, and its arguments" },
 ];

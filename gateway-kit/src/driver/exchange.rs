@@ -77,7 +77,7 @@ impl DrivenExchange {
                 }
                 ExchangeOutput::ToUpstream { upstream, mail } => self.post(upstream, mail),
                 ExchangeOutput::Audit(record) => self.driver.audit(record),
-                ExchangeOutput::Access(_) => {}
+                ExchangeOutput::Access(record) => self.driver.access(&record),
                 ExchangeOutput::Head(head) => return Some(Response::Head(head)),
                 ExchangeOutput::Chunk(frame) => return Some(Response::Chunk(frame)),
                 ExchangeOutput::End => return Some(Response::End),
@@ -180,7 +180,7 @@ impl DrivenExchange {
                     ExchangeOutput::ToGateway(mail) => to_gateway = Some(mail),
                     ExchangeOutput::ToUpstream { upstream, mail } => posts.push((upstream, mail)),
                     ExchangeOutput::Audit(record) => records.audit(record),
-                    ExchangeOutput::Access(_) => {}
+                    ExchangeOutput::Access(record) => records.access(&record),
                     ExchangeOutput::Head(_) | ExchangeOutput::Chunk(_) | ExchangeOutput::End => {}
                 }
                 to_gateway

@@ -23,9 +23,9 @@ use std::time::Instant as StdInstant;
 use bytes::Bytes;
 use mcp_proto::auth::{FetchFailure, SignatureFailure, StartupFailure, Token, Verdict};
 use mcp_proto::{
-    AuditEvent, AuditRecord, Caller, Exchange, ExchangeId, Gateway, GatewayMail, GatewayOutput,
-    Instance, Instant, Limits, Now, Policy, Refusal, RequestHead, RequestId, ResponseHead,
-    Upstream, UpstreamId,
+    AccessRecord, AuditEvent, AuditRecord, Caller, Exchange, ExchangeId, Gateway, GatewayMail,
+    GatewayOutput, Instance, Instant, Limits, Now, Policy, Refusal, RequestHead, RequestId,
+    ResponseHead, Upstream, UpstreamId,
 };
 use tracing::warn;
 
@@ -38,6 +38,7 @@ use self::sweep::Sweep;
 pub use self::upstream::{ChildOutput, DrivenUpstream};
 pub use self::verification::Verification;
 use self::verification::Verifier;
+use crate::access::AccessWriter;
 use crate::audit::AuditWriter;
 use crate::guard::GuardHandle;
 use crate::outside::Outside;
@@ -94,6 +95,7 @@ struct Equipment {
     /// What the ids of this process's requests begin with.
     request_ids: Instance,
     audit: AuditWriter,
+    access: AccessWriter,
     /// Whether audit records can be kept, as the sink last said.
     audited: Arc<AtomicBool>,
     /// Whoever fetches and checks signatures, where that may be wanted.
@@ -229,6 +231,11 @@ impl Driver {
         self.equipment.audit.write(record);
     }
 
+    /// Takes note of what became of a request.
+    fn access(&self, record: &AccessRecord) {
+        self.equipment.access.write(record);
+    }
+
     /// Takes note that audit records cannot be kept.
     fn audit_failed(&self) {
         self.equipment.audited.store(false, Ordering::Release);
@@ -303,10 +310,14 @@ impl Driver {
         self.audit(AuditRecord {
             exchange: Some(exchange),
             request: Some(request.clone()),
-            caller: Some(caller),
+            caller: Some(caller.clone()),
             ..AuditRecord::new(AuditEvent::Refused(refusal))
         });
-        refusal.to_response(request)
+        let (head, body) = refusal.to_response(request.clone());
+        let sent = body.len() as u64;
+        let record = AccessRecord::of_violation(exchange, request, refusal, caller, sent);
+        self.access(&record);
+        (head, body)
     }
 
     /// Begins to stop; [`Callbacks::children_ended`] is called once no child is left.
@@ -523,6 +534,7 @@ mod tests {
             audit: AuditLog::open(&AuditSink::Off, |_| {})
                 .expect("nothing is opened")
                 .writer(),
+            access: AccessWriter::off(),
             audited: Arc::new(AtomicBool::new(true)),
             outside: None,
         };

@@ -11,6 +11,7 @@ use rustls::ServerConfig;
 use tracing::{error, warn};
 
 use super::{Callbacks, Driver, Equipment};
+use crate::access::{AccessLog, AccessWriter};
 use crate::audit::AuditLog;
 use crate::fetch::Client;
 use crate::guard::GuardHandle;
@@ -29,6 +30,8 @@ pub struct Prepared {
     driver: Arc<Driver>,
     url: String,
     audit: AuditLog,
+    /// Held for its end.
+    _access: Option<AccessLog>,
     startup_check: StartupCheck,
     token_file: Option<TokenFile>,
     /// Reads the static tokens again.
@@ -77,6 +80,13 @@ impl Prepared {
                 attend();
             })?
         };
+        let access = match settings.access_log {
+            true => Some(AccessLog::start(
+                settings.log.format,
+                &settings.policy.path,
+            )?),
+            false => None,
+        };
         let outside = match settings.policy.auth.asks_others() {
             true => Some(Outside::start(Client::new(USER_AGENT, &settings.roots))?),
             false => None,
@@ -87,6 +97,9 @@ impl Prepared {
             instance,
             request_ids,
             audit: audit.writer(),
+            access: access
+                .as_ref()
+                .map_or_else(AccessWriter::off, AccessLog::writer),
             audited,
             outside,
         };
@@ -94,6 +107,7 @@ impl Prepared {
             driver: Driver::new(settings.policy, equipment, callbacks, seed),
             url,
             audit,
+            _access: access,
             startup_check: settings.startup_check,
             token_file: settings.token_file,
             watch: None,
