@@ -10,6 +10,7 @@
 //! | [`json`] | whether one JSON value holds another |
 //! | [`wire`] | a connection: what was received, as responses and events |
 //! | [`gateway`] | a gateway process and what it logs |
+//! | [`request_ids`] | ids of requests, of which those that were made up are not compared |
 //! | [`play`] | plays one script against one gateway |
 //! | [`transcript`] | what a gateway answered, to be compared with what another did |
 //! | [`suite`] | plays all scripts, those with equal options against one gateway |
@@ -17,6 +18,7 @@
 pub mod gateway;
 pub mod json;
 pub mod play;
+pub mod request_ids;
 pub mod script;
 pub mod suite;
 pub mod text;

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::gateway::Gateway;
 use crate::json;
+use crate::request_ids;
 use crate::script::{Body, Check, Command, Expected, Piece, Script, Source};
 use crate::text::{self, Variables, show};
 use crate::transcript::Transcript;
@@ -304,6 +305,7 @@ impl Player<'_> {
                 self.count(&response);
                 let fields = &response.fields;
                 check(&variables, fields, &response.body, checks)
+                    .and_then(|()| request_ids::judge(&response))
                     .and_then(|()| {
                         if response.status != status {
                             return Err(format!("expected {status}"));
@@ -487,6 +489,7 @@ fn check(
     body: &[u8],
     checks: &[Check],
 ) -> Result<(), String> {
+    let told = request_ids::told_in(body);
     for check in checks {
         match check {
             Check::Field(name, pattern) => {
@@ -508,13 +511,13 @@ fn check(
             }
             Check::Exact(text) => {
                 let expected = text::bytes(text, variables)?;
-                if body != expected {
+                if told != expected {
                     return Err(format!("expected the body {}", show(&expected)));
                 }
             }
             Check::Like(pattern) => {
                 let pattern = text::bytes(pattern, variables)?;
-                if !text::glob(&pattern, body) {
+                if !text::glob(&pattern, &told) {
                     return Err(format!("expected a body like {}", show(&pattern)));
                 }
             }

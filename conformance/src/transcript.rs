@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use crate::request_ids;
 use crate::text::{find, show};
 use crate::wire::{Event, Response};
 
@@ -58,6 +59,7 @@ impl Transcript {
             .iter()
             .map(|(name, value)| match name.as_str() {
                 passing if PASSING.contains(&passing) => format!("{name}: *"),
+                "x-request-id" => format!("{name}: {}", request_ids::told(value)),
                 "content-length" if !whole || *value == response.body.len().to_string() => {
                     format!("{name}: *")
                 }
@@ -93,7 +95,7 @@ impl Transcript {
 
     fn add(&mut self, line: usize, bytes: Vec<u8>) {
         let bytes = replaced(&bytes, self.address.as_bytes(), b":{port}");
-        let bytes = without_uptime(bytes);
+        let bytes = request_ids::told_in(&without_uptime(bytes));
         self.entries.push(Entry { line, bytes });
     }
 
@@ -159,12 +161,22 @@ mod tests {
     #[test]
     fn what_is_of_the_moment_makes_no_difference() {
         let one = response(
-            &["Date: Mon", "X: a", "Mcp-Session-Id: 1"],
-            r#"{"at":"http://127.0.0.1:80/","uptime_seconds":9}"#,
+            &[
+                "Date: Mon",
+                "X: a",
+                "Mcp-Session-Id: 1",
+                "X-Request-Id: 3f9a12c4-9",
+            ],
+            r#"{"at":"http://127.0.0.1:80/","uptime_seconds":9,"request_id":"3f9a12c4-9"}"#,
         );
         let two = response(
-            &["x: a", "mcp-session-id: 2", "date: Tue"],
-            r#"{"at":"http://127.0.0.1:8080/","uptime_seconds":10}"#,
+            &[
+                "x: a",
+                "mcp-session-id: 2",
+                "x-request-id: 0012c49a-10",
+                "date: Tue",
+            ],
+            r#"{"at":"http://127.0.0.1:8080/","uptime_seconds":10,"request_id":"0012c49a-10"}"#,
         );
         assert_eq!(told(80, &one).difference(&told(8080, &two)), None);
     }
@@ -179,6 +191,7 @@ mod tests {
             (&["X: a", "Y: b", "Y: b"], "body"),
             (&["X: a", "Y: b"], "bodies"),
             (&["X: a", "Y: b"], ""),
+            (&["X: a", "Y: b", "X-Request-Id: mine"], "body"),
         ] {
             let difference = one.difference(&told(80, &response(fields, body)));
             assert_eq!(difference.map(|difference| difference.line), Some(7));
