@@ -9,6 +9,7 @@ mod mock;
 mod processes;
 mod run;
 
+mod access;
 mod audit;
 mod connections;
 mod embedded;

@@ -81,7 +81,8 @@ impl Launch {
             let ended = process.0.try_wait().expect("the gateway is a child");
             let log = stderr.text();
             assert_eq!(ended, None, "the gateway does not start: {log}");
-            let told = log.split_once("addresses=[");
+            let told = log.split_once("addresses");
+            let told = told.and_then(|(_, rest)| rest.split_once('['));
             address = told.and_then(|(_, rest)| rest.split([']', ',']).next()?.parse().ok());
             address.is_some()
         });

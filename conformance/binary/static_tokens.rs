@@ -126,6 +126,8 @@ fn a_session_is_its_openers_alone() {
     let [alice, bob] = [TOKEN, PREVIOUS].map(|it| Caller::bearer(gateway.address, it));
     let session = alice.initialize();
     let unknown = "0123456789abcdef0123456789abcdef";
+    // What would tell them apart, if it were made.
+    let bob = bob.with("X-Request-Id", "r");
     for (method, body) in [("POST", LIST), ("GET", ""), ("DELETE", "")] {
         let foreign = bob.request(method, Some(&session), body);
         let none = bob.request(method, Some(unknown), body);
