@@ -118,6 +118,7 @@ impl Driver {
                     other => panic!("{other:?}"),
                 }
             } else {
+                assert_eq!(self.access.len(), usize::from(self.exchange.is_done()));
                 return;
             }
         }

@@ -3,7 +3,8 @@
 //! Some are checked while a play goes on, byte by byte, by the model in `src/play`: every admitted
 //! request ends exactly once (5), a relayed payload is identical but for the splices (6), after
 //! everyone has gone nothing is left (8), what is allocated stays within a budget (9), and a crash
-//! reaches whoever waits (10). The others compare plays of one seed: the same seed makes the same
+//! reaches whoever waits (10). Of how each request ends there is one record (5), and its id is the same
+//! wherever it stands. The others compare plays of one seed: the same seed makes the same
 //! trace (1); neither how bytes are cut (2), nor how inputs are batched and ordered (3), nor when
 //! the machines are told the time (4), nor that one client stays away (7) changes what a peer
 //! receives and what is recorded.

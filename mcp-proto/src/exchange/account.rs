@@ -21,7 +21,6 @@ pub(super) struct Account {
     /// When a message was handed to an upstream whose answer is waited for.
     pub(super) called: Option<Instant>,
     pub(super) streamed: bool,
-    pub(super) client_left: bool,
 }
 
 impl Account {
@@ -37,7 +36,6 @@ impl Account {
             bytes_out: 0,
             called: None,
             streamed: false,
-            client_left: false,
         }
     }
 }

@@ -314,19 +314,29 @@ impl Exchange {
             State::ReadingBody { grant: None, .. } | State::Done => {}
         }
         // What nobody is there to read is not worth sending; mail still has to arrive.
-        let account = &mut self.account;
+        let (mut headless, mut unsent) = (false, 0);
         self.outputs.retain(|output| {
             match output {
-                ExchangeOutput::Head(_) => account.status = None,
-                ExchangeOutput::Chunk(frame) => account.bytes_out -= frame.len() as u64,
+                ExchangeOutput::Head(_) => headless = true,
+                ExchangeOutput::Chunk(frame) => unsent += frame.len() as u64,
                 ExchangeOutput::End => {}
                 _ => return true,
             }
             false
         });
         if !done {
-            self.account.client_left = true;
             self.close_account(now);
+        }
+        // The response may have been whole, and nobody has come for it.
+        for output in &mut self.outputs {
+            if let ExchangeOutput::Access(record) = output {
+                record.client_left = true;
+                record.bytes_out -= unsent;
+                if headless {
+                    record.status = None;
+                    record.streamed = false;
+                }
+            }
         }
     }
 
@@ -730,7 +740,7 @@ impl Exchange {
             duration: now.monotonic - self.started,
             child_duration: account.called.map(|called| now.monotonic - called),
             streamed: account.streamed,
-            client_left: account.client_left,
+            client_left: false,
         };
         self.outputs
             .push_back(ExchangeOutput::Access(Box::new(record)));

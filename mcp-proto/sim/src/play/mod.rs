@@ -5,6 +5,7 @@
 //! next: then the driver's freedom (order, cuts, batches, ticks) must not show in anything that a
 //! peer receives. Without it, everything is late by as much as the dice say.
 
+mod access;
 mod addresses;
 mod child;
 mod client;
@@ -203,6 +204,7 @@ impl Play {
         play.check_calls();
         play.finish();
         play.check_refusals();
+        play.check_access();
         play.check_secrets();
         play.outcome()
     }

@@ -66,6 +66,15 @@ impl Play {
                         .push(format!("{exchange:?} {upstream:?} {:?}", record.event));
                 }
             }
+            for &exchange in client.asked.keys() {
+                let access = self.world.access(exchange);
+                view.audit.extend(access.map(|access| {
+                    let id = &access.request;
+                    let (status, refusal) = (access.status, access.refusal);
+                    let (method, name) = (&access.rpc_method, &access.name);
+                    format!("{exchange:?} {id} {status:?} {refusal:?} {method:?} {name:?}")
+                }));
+            }
             view.audit.sort_unstable();
             views.insert(number, view);
         }

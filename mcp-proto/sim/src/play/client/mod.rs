@@ -264,7 +264,7 @@ impl Play {
             excused: request.stalls || !request.reads,
         };
         this.asked.insert(exchange, asked);
-        self.world.send(exchange, request);
+        self.world.send(exchange, Self::dress_id(exchange, request));
         exchange
     }
 
