@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::script::{Child, Setup};
 use crate::text::show;
+use crate::tls::Tls;
 use crate::wire::{DEADLINE, Wire};
 
 /// The pause between two looks at something that is waited for.
@@ -100,6 +101,8 @@ pub struct Gateway {
     process: Process,
     /// Where it listens.
     pub address: SocketAddr,
+    /// What it speaks TLS with, if it does.
+    tls: Option<Tls>,
     /// How long anything that must happen in it may take.
     pub patience: Duration,
     /// The lines of its log and of its audit trail, as they came.
@@ -108,12 +111,18 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts a gateway on a port of its own, and waits until its start-up probe has ended.
+    /// Starts a gateway on a port of its own, with TLS if it is given what to speak it with, and waits
+    /// until its start-up probe has ended.
     ///
     /// # Errors
     ///
     /// If it does not serve.
-    pub fn start(binary: &Path, scripted_child: &Path, setup: &Setup) -> Result<Self, String> {
+    pub fn start(
+        binary: &Path,
+        scripted_child: &Path,
+        setup: &Setup,
+        tls: Option<&Tls>,
+    ) -> Result<Self, String> {
         let public = setup.options.iter().any(|option| option == "--public-url");
         let port = if public { free_port()? } else { 0 };
         let mut command = Command::new(binary);
@@ -121,6 +130,7 @@ impl Gateway {
             // Where its options may name files.
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .args(["--port", &port.to_string(), "--log-format", "json"])
+            .args(tls.iter().flat_map(|tls| &tls.options))
             .args(&setup.options);
         match &setup.child {
             Child::Demo => command.arg("--demo"),
@@ -140,6 +150,7 @@ impl Gateway {
         let mut gateway = Self {
             process,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            tls: tls.cloned(),
             patience: DEADLINE,
             log,
             readers,
@@ -153,7 +164,7 @@ impl Gateway {
             }
             if public {
                 let address = SocketAddr::from(([127, 0, 0, 1], port));
-                return Ok(Wire::connect(address).ok().map(|_| address));
+                return Ok(Wire::connect(address, tls).ok().map(|_| address));
             }
             let log = locked(&gateway.log);
             Ok(log.iter().find_map(|line| address(line)))
@@ -187,13 +198,30 @@ impl Gateway {
         }
     }
 
+    /// Opens a connection to it.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be opened.
+    pub fn connect(&self) -> Result<Wire, String> {
+        Wire::connect(self.address, self.tls.as_ref())
+    }
+
+    /// What its URL begins with, and what it does not.
+    pub fn schemes(&self) -> (&'static str, &'static str) {
+        match self.tls {
+            Some(_) => ("https", "http"),
+            None => ("http", "https"),
+        }
+    }
+
     /// Asks `/health` on a new connection: the status and the JSON.
     ///
     /// # Errors
     ///
     /// If there is no such answer.
     pub fn health(&self) -> Result<(u16, Value), String> {
-        let mut wire = Wire::connect(self.address)?;
+        let mut wire = self.connect()?;
         let request = format!(
             "GET /health HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
             self.address
@@ -273,7 +301,9 @@ fn free_port() -> Result<u16, String> {
 
 /// The address in the line that tells the URL.
 fn address(line: &str) -> Option<SocketAddr> {
-    let (_, rest) = line.split_once("http://")?;
+    let (_, rest) = ["http://", "https://"]
+        .iter()
+        .find_map(|scheme| line.split_once(scheme))?;
     let end = rest.find('/').unwrap_or(rest.len());
     rest[..end].parse().ok()
 }
@@ -302,6 +332,7 @@ mod tests {
         for line in [
             "INFO listening url=http://127.0.0.1:8080/mcp",
             r#"{"message":"listening","url":"http://127.0.0.1:8080/mcp"}"#,
+            r#"{"message":"listening","url":"https://127.0.0.1:8080/mcp"}"#,
         ] {
             assert_eq!(address(line), Some(([127, 0, 0, 1], 8080).into()));
         }

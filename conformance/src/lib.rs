@@ -9,6 +9,7 @@
 //! | [`text`] | escapes, variables and globs |
 //! | [`json`] | whether one JSON value holds another |
 //! | [`wire`] | a connection: what was received, as responses and events |
+//! | [`tls`] | a certificate for a gateway, and whoever believes it |
 //! | [`gateway`] | a gateway process and what it logs |
 //! | [`request_ids`] | ids of requests, of which those that were made up are not compared |
 //! | [`play`] | plays one script against one gateway |
@@ -22,5 +23,6 @@ pub mod request_ids;
 pub mod script;
 pub mod suite;
 pub mod text;
+pub mod tls;
 pub mod transcript;
 pub mod wire;

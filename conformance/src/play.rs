@@ -42,7 +42,14 @@ pub fn play(script: &Script, gateway: &mut Gateway) -> Result<Transcript, Failur
         unwelcome: Vec::new(),
     };
     let port = player.gateway.address.port().to_string();
-    player.variables.insert("port".to_owned(), port);
+    let (scheme, other) = player.gateway.schemes();
+    for (name, value) in [
+        ("port", &*port),
+        ("scheme", scheme),
+        ("other-scheme", other),
+    ] {
+        player.variables.insert(name.to_owned(), value.to_owned());
+    }
     for step in &script.steps {
         player.line = step.line;
         player.perform(&step.command).map_err(|why| Failure {
@@ -135,7 +142,7 @@ impl Player<'_> {
     }
 
     fn connect(&mut self, on: &str) -> Result<(), String> {
-        let wire = Wire::connect(self.gateway.address)?;
+        let wire = self.gateway.connect()?;
         self.wires.insert(on.to_owned(), wire);
         Ok(())
     }
@@ -244,7 +251,7 @@ impl Player<'_> {
         session: Option<&str>,
         pieces: &[Piece],
     ) -> Result<Response, String> {
-        let mut wire = Wire::connect(self.gateway.address)?;
+        let mut wire = self.gateway.connect()?;
         wire.send(&self.request(method, target, session, pieces)?, None)?;
         wire.read_response(true, false)?;
         Ok(wire.response)

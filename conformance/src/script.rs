@@ -34,6 +34,8 @@ pub struct Script {
     pub setup: Setup,
     /// Whether `/health` must say `degraded` in the end, not `ok`.
     pub leaves_degraded: bool,
+    /// Whether it connects where nobody accepts, which with TLS would wait for a handshake.
+    pub plain_only: bool,
     /// How many refusals must be on record beside those that were answered with a status of 400 or
     /// more and a body.
     pub records: usize,
@@ -263,6 +265,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Script, String> {
             child: Child::Demo,
         },
         leaves_degraded: false,
+        plain_only: false,
         records: 0,
         steps: Vec::new(),
     };
@@ -328,6 +331,7 @@ fn directive(script: &mut Script, key: &str, value: &str) -> Result<(), String> 
             };
         }
         "after" if value == "degraded" => script.leaves_degraded = true,
+        "tls" if value == "off" => script.plain_only = true,
         "records" => {
             script.records = value.parse().map_err(|_| "records is no number")?;
         }

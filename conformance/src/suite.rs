@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::gateway::{Binary, Gateway};
 use crate::play::play;
 use crate::script::{Script, Setup};
+use crate::tls::Tls;
 use crate::transcript::Transcript;
 
 /// Sets of gateways that run beside each other: most of a script's time is spent waiting.
@@ -65,6 +66,8 @@ pub struct Subject {
     pub scripted_child: PathBuf,
     /// How long anything that must happen in a gateway may take.
     pub patience: Duration,
+    /// What the gateways are to speak TLS with, if they are.
+    pub tls: Option<Tls>,
 }
 
 /// Plays the scripts.
@@ -166,7 +169,8 @@ struct Played {
 }
 
 fn play_group(subject: &Subject, binary: &Binary, setup: &Setup, scripts: &[Script]) -> Played {
-    let start = || Gateway::start(&binary.path, &subject.scripted_child, setup);
+    let (child, tls) = (&subject.scripted_child, subject.tls.as_ref());
+    let start = || Gateway::start(&binary.path, child, setup, tls);
     let failed = |script: &Script, line: usize, why: &str| {
         failure(script, line, &format!("{}: {why}", binary.name))
     };

@@ -4,7 +4,10 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use rustls::{ClientConnection, StreamOwned};
+
 use crate::text::{find, show};
+use crate::tls::Tls;
 
 /// How long anything that must come may take: only a hang takes longer.
 pub const DEADLINE: Duration = Duration::from_secs(15);
@@ -98,10 +101,51 @@ enum Rest {
     UntilClose,
 }
 
+/// What the bytes travel on.
+#[derive(Debug)]
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Stream {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => &stream.sock,
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
 /// A connection.
 #[derive(Debug)]
 pub struct Wire {
-    stream: TcpStream,
+    stream: Stream,
     /// What was received and not yet taken.
     received: Vec<u8>,
     /// How the peer ended, once it did.
@@ -119,17 +163,25 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// Opens a connection.
+    /// Opens a connection, over TLS if it is given what to speak it with.
     ///
     /// # Errors
     ///
     /// If it cannot be opened.
-    pub fn connect(address: SocketAddr) -> Result<Self, String> {
+    pub fn connect(address: SocketAddr, tls: Option<&Tls>) -> Result<Self, String> {
+        let session = tls.map(Tls::connect).transpose()?;
         let connect = || {
-            let stream = TcpStream::connect_timeout(&address, DEADLINE)?;
+            let mut stream = TcpStream::connect_timeout(&address, DEADLINE)?;
             stream.set_nodelay(true)?;
             stream.set_write_timeout(Some(DEADLINE))?;
-            Ok(stream)
+            let Some(mut session) = session else {
+                return Ok(Stream::Plain(stream));
+            };
+            stream.set_read_timeout(Some(DEADLINE))?;
+            while session.is_handshaking() {
+                session.complete_io(&mut stream)?;
+            }
+            Ok(Stream::Tls(Box::new(StreamOwned::new(session, stream))))
         };
         let stream =
             connect().map_err(|error: std::io::Error| format!("no connection: {error}"))?;
@@ -145,14 +197,15 @@ impl Wire {
         })
     }
 
-    /// Sends bytes, in writes of `by` bytes if that is given.
+    /// Sends bytes, in writes of `by` bytes if that is given, each of which is a record of TLS.
     ///
     /// # Errors
     ///
     /// If the peer does not take them in time.
     pub fn send(&mut self, bytes: &[u8], by: Option<usize>) -> Result<(), String> {
         for piece in bytes.chunks(by.unwrap_or(usize::MAX).max(1)) {
-            match self.stream.write_all(piece) {
+            let sent = self.stream.write_all(piece);
+            match sent.and_then(|()| self.stream.flush()) {
                 Ok(()) => {}
                 Err(error) if is_timeout(error.kind()) => {
                     return Err(format!("the peer did not read for {DEADLINE:?}"));
@@ -168,8 +221,12 @@ impl Wire {
 
     /// Closes the sending side.
     pub fn half_close(&mut self) {
+        if let Stream::Tls(stream) = &mut self.stream {
+            stream.conn.send_close_notify();
+        }
         // It may be closed already, which is as good.
-        let _ = self.stream.shutdown(Shutdown::Write);
+        let _ = self.stream.flush();
+        let _ = self.stream.tcp().shutdown(Shutdown::Write);
     }
 
     /// Closes the connection with a reset.
@@ -179,7 +236,7 @@ impl Wire {
     /// If the system does not offer it.
     pub fn reset(self) -> Result<(), String> {
         // To linger for no time at all is what makes a close a reset.
-        rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO))
+        rustix::net::sockopt::set_socket_linger(self.stream.tcp(), Some(Duration::ZERO))
             .map_err(|error| error.to_string())
     }
 
@@ -411,7 +468,7 @@ impl Wire {
 
     fn limit(&self, time: Duration) -> Result<(), String> {
         let time = time.max(Duration::from_millis(1));
-        let set = self.stream.set_read_timeout(Some(time));
+        let set = self.stream.tcp().set_read_timeout(Some(time));
         set.map_err(|error| error.to_string())
     }
 }
@@ -479,7 +536,7 @@ mod tests {
                 stream.write_all(&[*byte]).unwrap();
             }
         });
-        (Wire::connect(address).unwrap(), peer)
+        (Wire::connect(address, None).unwrap(), peer)
     }
 
     #[test]

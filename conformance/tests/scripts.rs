@@ -1,4 +1,4 @@
-//! All byte scripts against both binaries, or those that `MCP_GATEWAY_BIN` names.
+//! All byte scripts against both binaries, or those that `MCP_GATEWAY_BIN` names, without TLS and with.
 //!
 //! `SCRIPTS=http/chunk` plays only those whose path holds this text.
 
@@ -6,11 +6,13 @@ use std::fs::{self, Permissions};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use conformance::gateway;
 use conformance::script::{parse, read_all};
 use conformance::suite::{Subject, run};
+use conformance::tls::Tls;
 use conformance::wire::DEADLINE;
 
 /// The set as a whole must not shrink unnoticed.
@@ -21,19 +23,37 @@ fn subject() -> Subject {
         binaries: gateway::locate().unwrap_or_else(|why| panic!("{why}")),
         scripted_child: env!("CARGO_BIN_EXE_scripted-child").into(),
         patience: DEADLINE,
+        tls: None,
     }
 }
 
+/// All gateways of one run are enough for a machine.
+static TURN: Mutex<()> = Mutex::new(());
+
 #[test]
 fn every_script_passes() {
+    all_pass(&subject());
+}
+
+#[test]
+fn every_script_passes_over_tls() {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("scripts-tls");
+    fs::create_dir_all(&directory).expect("the directory is ours");
+    let mut subject = subject();
+    subject.tls = Some(Tls::make(&directory).unwrap_or_else(|why| panic!("{why}")));
+    all_pass(&subject);
+}
+
+fn all_pass(subject: &Subject) {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts");
     let mut scripts = read_all(&directory).unwrap_or_else(|errors| panic!("{errors}"));
+    scripts.retain(|script| subject.tls.is_none() || !script.plain_only);
     let only = std::env::var("SCRIPTS").ok();
     if let Some(only) = &only {
         scripts.retain(|script| script.path.to_string_lossy().contains(only.as_str()));
     }
-    let subject = subject();
-    let report = run(&subject, scripts);
+    let report = run(subject, scripts);
     // Past the harness, which shows what a test prints only if it fails.
     let _ = write!(std::io::stderr(), "{}", report.text());
     let failed = report.failures.len();
