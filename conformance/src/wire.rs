@@ -121,7 +121,17 @@ impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         match self {
             Self::Plain(stream) => stream.read(buffer),
-            Self::Tls(stream) => stream.read(buffer),
+            // By hand, since the stream itself would first send what could not be sent.
+            Self::Tls(stream) => loop {
+                match stream.conn.reader().read(buffer) {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        stream.conn.read_tls(&mut stream.sock)?;
+                        let processed = stream.conn.process_new_packets();
+                        processed.map_err(std::io::Error::other)?;
+                    }
+                    read => return read,
+                }
+            },
         }
     }
 }
@@ -150,6 +160,8 @@ pub struct Wire {
     received: Vec<u8>,
     /// How the peer ended, once it did.
     ended: Option<String>,
+    /// Whether the peer closed and did not say so first, as TLS has it (RFC 8446 section 6.1).
+    cut_off: bool,
     /// What went wrong while sending. A server that refuses early may close before all is sent, so
     /// that this is no failure by itself.
     send_error: Option<String>,
@@ -189,6 +201,7 @@ impl Wire {
             stream,
             received: Vec::new(),
             ended: None,
+            cut_off: false,
             send_error: None,
             rest: Rest::None,
             stream_bytes: Vec::new(),
@@ -390,8 +403,11 @@ impl Wire {
             if !received.is_empty() {
                 return Err(format!("received {}", show(&received)));
             }
-            if self.ended.is_some() {
-                return Ok(());
+            if let Some(end) = &self.ended {
+                return match self.cut_off {
+                    true => Err(end.clone()),
+                    false => Ok(()),
+                };
             }
             self.fill(until)
                 .map_err(|_| format!("still open after {DEADLINE:?}"))?;
@@ -461,6 +477,10 @@ impl Wire {
             Ok(count) => self.received.extend_from_slice(&buffer[..count]),
             Err(error) if is_timeout(error.kind()) => return Err("nothing more came".to_owned()),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                self.ended = Some("the peer closed without a close_notify".to_owned());
+                self.cut_off = true;
+            }
             Err(error) => self.ended = Some(format!("the connection broke: {error}")),
         }
         Ok(())

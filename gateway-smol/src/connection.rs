@@ -188,6 +188,7 @@ impl Task {
             progress |= self.read(context);
             progress |= self.see_time(context);
             if self.http.is_closed() {
+                self.stream.close();
                 return Poll::Ready(());
             }
             if !progress {

@@ -71,6 +71,15 @@ impl Stream {
         };
         Poll::Ready(source.io().get_ref().shutdown(Shutdown::Write))
     }
+
+    /// Tells a peer that spoke TLS and may listen still, unless it was told, that nothing more comes.
+    pub(crate) fn close(&mut self) {
+        if let Self::Tls(tls) = self {
+            tls.session.send_close_notify();
+            // If there is no room for it, nobody listens.
+            let _ = tls.session.write_tls(&mut tls.source.io().get_ref());
+        }
+    }
 }
 
 /// A stream that is encrypted.
