@@ -349,3 +349,158 @@ fn is_open_to_all(path: &Path) -> bool {
 fn is_open_to_all(_: &Path) -> bool {
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::sync::Mutex;
+
+    use rcgen::{CertificateParams, CertifiedKey as Made, KeyPair, date_time_ymd};
+    use tempfile::TempDir;
+
+    fn made() -> Made<KeyPair> {
+        rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap()
+    }
+
+    fn write(directory: &Path, made: &Made<KeyPair>) {
+        fs::write(directory.join("cert"), made.cert.pem()).unwrap();
+        fs::write(directory.join("key"), made.signing_key.serialize_pem()).unwrap();
+    }
+
+    fn open(directory: &Path) -> Tls {
+        Tls::open(directory.join("cert"), directory.join("key")).unwrap()
+    }
+
+    /// What whoever connects is shown.
+    fn shown(current: &Current) -> Vec<u8> {
+        current.0.read().unwrap().cert[0].to_vec()
+    }
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What `act` has logged.
+    fn logged(act: impl FnOnce()) -> String {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone());
+        tracing::subscriber::with_default(subscriber.finish(), act);
+        String::from_utf8(log.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn in_the_middle_of_a_renewal_the_old_pair_stays_and_the_log_says_so_once() {
+        let directory = TempDir::new().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let (old, new) = (made(), made());
+        write(directory.path(), &old);
+        let mut tls = open(directory.path());
+        let current = Current(RwLock::new(Arc::clone(&tls.certified)));
+        let mut seen = Seen::default();
+        let log = logged(|| {
+            let mut look = || {
+                tls.look(&mut seen, &current);
+                shown(&current)
+            };
+            assert_eq!(look(), **old.cert.der());
+            fs::write(at("cert"), new.cert.pem()).unwrap();
+            for _ in 0..3 {
+                assert_eq!(look(), **old.cert.der());
+            }
+            fs::remove_file(at("key")).unwrap();
+            assert_eq!(look(), **old.cert.der());
+            fs::write(at("key"), new.signing_key.serialize_pem()).unwrap();
+            for _ in 0..3 {
+                assert_eq!(look(), **new.cert.der());
+            }
+        });
+        assert_eq!(
+            log.matches(&Error::Mismatch.to_string()).count(),
+            1,
+            "{log}"
+        );
+        assert_eq!(log.matches("stays as it was").count(), 2, "{log}");
+        assert_eq!(log.matches("read again").count(), 1, "{log}");
+        assert!(!log.contains("BEGIN"), "{log}");
+    }
+
+    #[test]
+    fn a_swapped_link_is_a_change() {
+        let directory = TempDir::new().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let (old, new) = (made(), made());
+        for (version, made) in [("1", &old), ("2", &new)] {
+            fs::create_dir(at(version)).unwrap();
+            write(&at(version), made);
+        }
+        symlink("1", at("data")).unwrap();
+        for name in ["cert", "key"] {
+            symlink(format!("data/{name}"), at(name)).unwrap();
+        }
+        let mut tls = open(directory.path());
+        let current = Current(RwLock::new(Arc::clone(&tls.certified)));
+        symlink("2", at("data.new")).unwrap();
+        fs::rename(at("data.new"), at("data")).unwrap();
+        tls.look(&mut Seen::default(), &current);
+        assert_eq!(shown(&current), **new.cert.der());
+    }
+
+    #[test]
+    fn a_certificate_that_ends_soon_is_told_of() {
+        let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        params.not_before = date_time_ymd(2030, 1, 1);
+        params.not_after = date_time_ymd(2030, 4, 1);
+        let key = KeyPair::generate().unwrap();
+        let cert = params.self_signed(&key).unwrap();
+        let certified = certified(
+            Ok(cert.pem().into_bytes()),
+            Ok(key.serialize_pem().into_bytes()),
+        );
+        let certified = certified.unwrap();
+        let told = |month, day| {
+            let now = date_time_ymd(2030, month, day).unix_timestamp();
+            let now = Duration::from_secs(now.try_into().unwrap());
+            expiry(&certified, UnixTime::since_unix_epoch(now)).unwrap_or_default()
+        };
+        assert_eq!(told(1, 2), "");
+        assert_eq!(told(3, 17), "");
+        assert!(told(3, 19).ends_with("expires on 2030-04-01T00:00:00Z: renew it"));
+        assert!(told(4, 2).ends_with("expired on 2030-04-01T00:00:00Z: renew it"));
+        let now = Duration::from_secs(1_600_000_000);
+        let early = expiry(&certified, UnixTime::since_unix_epoch(now)).unwrap();
+        assert!(
+            early.ends_with("not good before 2030-01-01T00:00:00Z"),
+            "{early}"
+        );
+    }
+
+    #[test]
+    fn a_key_that_everybody_may_read_is_told_of_and_no_key_is_shown() {
+        let directory = TempDir::new().unwrap();
+        let made = made();
+        write(directory.path(), &made);
+        let tls = open(directory.path());
+        for (mode, warnings) in [(0o644, 1), (0o640, 0), (0o600, 0)] {
+            let key = directory.path().join("key");
+            fs::set_permissions(key, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(tls.warnings().len(), warnings, "{mode:o}");
+        }
+        let debug = format!("{tls:?}");
+        assert!(
+            debug.contains("key") && !debug.contains("certified"),
+            "{debug}"
+        );
+    }
+}
