@@ -58,21 +58,26 @@ impl Caller {
         self
     }
 
-    /// Sends a request to any target, and leaves the response unread.
-    pub(crate) fn send_to(&self, method: &str, target: &str, body: &str) -> TcpStream {
+    /// The bytes of a request to any target.
+    pub(crate) fn text(&self, method: &str, target: &str, body: &str) -> String {
         let Self { address, fields } = self;
-        let mut stream = TcpStream::connect(address).expect("the gateway listens");
-        stream
-            .set_read_timeout(Some(Duration::from_secs(60)))
-            .expect("a time-out can be set");
-        let request = format!(
-            "{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
+        format!(
+            "{method} {target} HTTP/1.1\r\nHost: {address}\r\n\
              Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n\
              {fields}Content-Length: {}\r\n\r\n{body}",
             body.len()
-        );
+        )
+    }
+
+    /// Sends a request to any target, and leaves the response unread.
+    pub(crate) fn send_to(&self, method: &str, target: &str, body: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).expect("the gateway listens");
         stream
-            .write_all(request.as_bytes())
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .expect("a time-out can be set");
+        let closing = self.clone().with("Connection", "close");
+        stream
+            .write_all(closing.text(method, target, body).as_bytes())
             .expect("the request is taken");
         stream
     }
@@ -140,7 +145,7 @@ pub(crate) fn send(
 }
 
 /// Reads the response to its end.
-pub(crate) fn receive(mut stream: TcpStream) -> Response {
+pub(crate) fn receive(mut stream: impl Read) -> Response {
     let mut text = Vec::new();
     stream.read_to_end(&mut text).expect("the response ends");
     let text = String::from_utf8(text).expect("the response is text");

@@ -24,3 +24,4 @@ mod shutdown;
 mod start;
 mod static_tokens;
 mod survivors;
+mod tls;
