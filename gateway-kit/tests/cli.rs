@@ -182,6 +182,8 @@ fn every_option_names_itself_when_its_value_is_wrong() {
         ),
         ("allowed-host", &["", "a/b", "a:b", "http://a"]),
         ("allowed-origin", &["", "a", "https://a/b", "null"]),
+        ("tls-certificate", &["", "/nowhere/at/all"]),
+        ("tls-key", &["", "/nowhere/at/all"]),
         ("allow-unauthenticated", &["maybe"]),
         ("demo", &["maybe"]),
         ("cwd", &["", "/nowhere/at/all", "/etc/passwd"]),

@@ -1,10 +1,12 @@
-//! A certificate and its key, from their files to the handshake.
+//! A certificate and its key, from the options that name their files to the handshake.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
+use gateway_kit::cli::{self, Invocation};
 use gateway_kit::tls::{Error, Tls};
 use gateway_kit::watch::FileError;
 use rcgen::{CertifiedKey, KeyPair, PKCS_RSA_SHA256};
@@ -166,5 +168,99 @@ fn http_1_1_is_all_that_is_spoken() {
         );
         let refused = rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol);
         assert_eq!(shake_hands(&["h2"]), Err(refused));
+    }
+}
+
+/// A directory with a certificate and its key, and the options that name them.
+fn files() -> (tempfile::TempDir, String) {
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let made = made();
+    let [certificate, key] = [
+        ("certificate", made.cert.pem()),
+        ("key", made.signing_key.serialize_pem()),
+    ]
+    .map(|(name, text)| {
+        let path = directory.path().join(name);
+        fs::write(&path, text).expect("it can be written");
+        format!("--tls-{name} {}", path.display())
+    });
+    (directory, format!("{certificate} {key}"))
+}
+
+fn run(args: &str) -> Result<Invocation, cli::Error> {
+    let token = (
+        "DEMO_API_TOKEN".into(),
+        "a-token-that-is-long-enough".into(),
+    );
+    let args = args.split_whitespace().map(OsString::from);
+    cli::parse(args, [token], "mcp-gateway")
+}
+
+#[test]
+fn the_url_is_https_wherever_it_is_told() {
+    let (_directory, options) = files();
+    let Ok(Invocation::Serve(mut settings)) = run(&format!("--demo {options}")) else {
+        panic!("it is to serve");
+    };
+    assert!(settings.policy.https);
+    let url = settings.listening(&["127.0.0.1:8443".parse().expect("it is an address")]);
+    assert_eq!(url, "https://127.0.0.1:8443/mcp");
+    assert_eq!(settings.policy.auth.resource, url);
+    assert!(settings.policy.page.contains(&url));
+    settings.tls = None;
+    let url = settings.listening(&settings.listen.clone());
+    assert!(url.starts_with("http://") && !settings.policy.https);
+
+    let print = format!("print-config --client claude-code --demo --port 8443 {options}");
+    let Ok(Invocation::PrintConfig(printed)) = run(&print) else {
+        panic!("it is to print");
+    };
+    assert!(printed.contains("https://127.0.0.1:8443/mcp"), "{printed}");
+}
+
+#[test]
+fn options_that_cannot_be_meant_are_named() {
+    let (directory, options) = files();
+    let words: Vec<_> = options.split(' ').collect();
+    let [certificate, key] = [words[..2].join(" "), words[2..].join(" ")];
+    let missing = directory.path().join("missing").display().to_string();
+    for (args, told) in [
+        (
+            certificate.clone(),
+            "tls-certificate: is given without tls-key",
+        ),
+        (key.clone(), "tls-key: is given without tls-certificate"),
+        (
+            format!("{certificate} --tls-key {missing}"),
+            "No such file or directory",
+        ),
+        (
+            format!("{key} --tls-certificate {missing}"),
+            "No such file or directory",
+        ),
+        (
+            format!("{key} --tls-certificate {}", words[3]),
+            "has no certificate",
+        ),
+        (
+            format!("{certificate} --tls-key {}", words[1]),
+            "has no private key",
+        ),
+    ] {
+        let error = run(&format!("--demo {args}")).expect_err(&args).to_string();
+        assert!(error.contains(told) && error.contains("tls-"), "{error}");
+    }
+}
+
+#[test]
+fn tokens_that_travel_encrypted_need_no_warning() {
+    let (_directory, options) = files();
+    for (options, unencrypted) in [(options.as_str(), false), ("", true)] {
+        let Ok(Invocation::Serve(settings)) = run(&format!("--demo --host :: {options}")) else {
+            panic!("it is to serve");
+        };
+        let warnings = settings.warnings.join("\n");
+        assert!(warnings.contains("there is no public-url"), "{warnings}");
+        assert_eq!(warnings.contains("unencrypted"), unencrypted, "{warnings}");
     }
 }
