@@ -120,11 +120,13 @@ async fn part(
         if let Some(refusal) = refusal {
             let (head, body) = driver.refuse(refusal, peer);
             let fields = |field: &mut dyn FnMut(_, _)| head.for_each_field(field);
-            let response = last_response(head.status, fields, body, driver.now());
-            let mut slices = [IoSlice::new(&[]); 4];
-            let filled = response.fill(&mut slices);
-            // It is short, and the first that is written: there is room for all of it.
-            stream.write_vectored(&slices[..filled]).await?;
+            let mut response = last_response(head.status, fields, body, driver.now());
+            while !response.is_empty() {
+                let mut slices = [IoSlice::new(&[]); 4];
+                let filled = response.fill(&mut slices);
+                let written = stream.write_vectored(&slices[..filled]).await?;
+                response.advance(written);
+            }
         }
         stream.get_ref().shutdown(Shutdown::Write)?;
         let mut buffer = vec![0; 4096];

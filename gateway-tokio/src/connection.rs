@@ -173,11 +173,13 @@ async fn part(mut stream: Stream, refusal: Option<Refusal>, peer: IpAddr, driver
         if let Some(refusal) = refusal {
             let (head, body) = driver.refuse(refusal, peer);
             let fields = |field: &mut dyn FnMut(_, _)| head.for_each_field(field);
-            let response = last_response(head.status, fields, body, driver.now());
-            let mut slices = [IoSlice::new(&[]); 4];
-            let filled = response.fill(&mut slices);
-            // All before it was written, and this is short: there is room for all of it.
-            stream.write_vectored(&slices[..filled]).await?;
+            let mut response = last_response(head.status, fields, body, driver.now());
+            while !response.is_empty() {
+                let mut slices = [IoSlice::new(&[]); 4];
+                let filled = response.fill(&mut slices);
+                let written = stream.write_vectored(&slices[..filled]).await?;
+                response.advance(written);
+            }
             stream.flush().await?;
         }
         stream.shutdown().await?;
