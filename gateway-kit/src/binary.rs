@@ -2,21 +2,32 @@
 
 use std::fmt;
 use std::io::{self, Write};
+#[cfg(target_os = "linux")]
+use std::process::Command;
 use std::process::ExitCode;
 
 use crate::cli::{self, Invocation};
+#[cfg(target_os = "linux")]
+use crate::init;
 use crate::settings::Settings;
 use crate::{audit, demo, descriptors, guard, logging};
 
 /// Does what the command line says, for the binary of this name; `serve` serves until it is told to
-/// stop. The log has been set up by then. To be called first in `main`: see
-/// [`descriptors::close_inherited`].
+/// stop. The log has been set up by then. As PID 1 it has a child do all that: see [`init`]. To be called
+/// first in `main`: see [`descriptors::close_inherited`].
 pub fn main(binary_name: &'static str, serve: impl FnOnce(Settings) -> io::Result<()>) -> ExitCode {
     if let Err(error) = descriptors::close_inherited() {
         tell(format_args!(
             "{binary_name}: inherited descriptors cannot be listed: {error}"
         ));
         return ExitCode::FAILURE;
+    }
+    #[cfg(target_os = "linux")]
+    if let Some(ended) = init_or_below_it().transpose() {
+        return ended.unwrap_or_else(|error| {
+            tell(format_args!("{binary_name}: as PID 1 or below it: {error}"));
+            ExitCode::FAILURE
+        });
     }
     let invocation = cli::parse(
         std::env::args_os().skip(1),
@@ -47,6 +58,18 @@ pub fn main(binary_name: &'static str, serve: impl FnOnce(Settings) -> io::Resul
     }
 }
 
+/// As PID 1, runs this program anew as a child, and tells how that ended. Nothing for anyone else, who is to
+/// go on.
+#[cfg(target_os = "linux")]
+fn init_or_below_it() -> io::Result<Option<ExitCode>> {
+    if !init::is_needed() {
+        return init::unblock_signals().map(|()| None);
+    }
+    let mut again = Command::new(std::env::current_exe()?);
+    again.args(std::env::args_os().skip(1));
+    init::run(again).map(|status| Some(status.into()))
+}
+
 fn log_and_serve(
     settings: Settings,
     serve: impl FnOnce(Settings) -> io::Result<()>,
@@ -58,6 +81,11 @@ fn log_and_serve(
             "too few descriptors for all connections and sessions at once"
         );
     }
+    #[cfg(target_os = "linux")]
+    let settings = Settings {
+        guard: settings.guard && !init::is_above(),
+        ..settings
+    };
     serve(settings)
 }
 

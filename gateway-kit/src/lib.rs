@@ -22,6 +22,7 @@
 //! | [`demo`] | a small stdio MCP server to try the gateway with |
 //! | [`descriptors`] | what the gateway inherits and its children must not |
 //! | [`guard`] | the small process that leaves no child behind when the gateway is killed |
+//! | [`init`] | what PID 1 of a container has to do besides |
 //!
 //! There is no `async fn` here and no runtime: what blocks says so.
 
@@ -45,6 +46,8 @@ pub mod driver;
 pub mod fetch;
 #[cfg(unix)]
 pub mod guard;
+#[cfg(target_os = "linux")]
+pub mod init;
 #[cfg(unix)]
 pub mod listen;
 pub mod logging;
