@@ -74,7 +74,7 @@ impl Host {
             if let Some(output) = self.gateway.poll_output() {
                 match output {
                     GatewayOutput::ToExchange { mail, .. } => {
-                        self.exchange().handle_mail(mail, NOW)
+                        self.exchange().handle_mail(mail, NOW);
                     }
                     GatewayOutput::ToUpstream { mail, .. } => {
                         self.upstream().handle_mail(mail, NOW);
@@ -123,7 +123,7 @@ impl Host {
                     }
                     UpstreamOutput::Stop(stop) => println!("gateway -> child   {stop:?}"),
                     UpstreamOutput::ToExchange { mail, .. } => {
-                        self.exchange().handle_mail(mail, NOW)
+                        self.exchange().handle_mail(mail, NOW);
                     }
                     UpstreamOutput::Disconnect { .. } => self.exchange().handle_disconnect(NOW),
                     UpstreamOutput::ToGateway(mail) => self.gateway.handle_mail(mail, NOW),

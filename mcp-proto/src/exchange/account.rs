@@ -2,6 +2,7 @@
 
 use http::{Method, StatusCode};
 
+use super::message::Names;
 use crate::access::Route;
 use crate::id::UpstreamId;
 use crate::refusal::Refusal;
@@ -14,7 +15,7 @@ pub(super) struct Account {
     pub(super) status: Option<StatusCode>,
     pub(super) refusal: Option<Refusal>,
     /// The JSON-RPC method and what it names, once the message is not held any more.
-    pub(super) names: Option<(Option<Box<str>>, Option<Box<str>>)>,
+    pub(super) names: Option<Names>,
     pub(super) upstream: Option<UpstreamId>,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,

@@ -18,6 +18,12 @@ pub(super) struct Message {
     name: Option<Span>,
 }
 
+/// What a message calls, as records hold it.
+pub(super) struct Names {
+    pub(super) method: Option<Box<str>>,
+    pub(super) name: Option<Box<str>>,
+}
+
 impl Message {
     pub(super) fn of(envelope: &Envelope, body: &Bytes) -> Self {
         let is_request = envelope.kind() == Kind::Request;
@@ -56,8 +62,11 @@ impl Message {
     }
 
     /// Method and name, as records hold them.
-    pub(super) fn names(&self) -> (Option<Box<str>>, Option<Box<str>>) {
-        (self.method().map(cut), self.name().map(cut))
+    pub(super) fn names(&self) -> Names {
+        Names {
+            method: self.method().map(cut),
+            name: self.name().map(cut),
+        }
     }
 
     pub(super) fn name(&self) -> Option<Cow<'_, str>> {

@@ -299,11 +299,8 @@ impl Exchange {
                 grant: Some(grant), ..
             } => self.give_back(&grant),
             State::Admitting | State::Routing { .. } => {
-                self.outputs
-                    .push_back(ExchangeOutput::ToGateway(GatewayMail::gone(
-                        self.id,
-                        self.request.clone(),
-                    )))
+                let mail = GatewayMail::gone(self.id, self.request.clone());
+                self.outputs.push_back(ExchangeOutput::ToGateway(mail));
             }
             State::Waiting { upstream, .. } | State::Streaming { upstream } => {
                 self.outputs.push_back(ExchangeOutput::ToUpstream {
@@ -722,7 +719,7 @@ impl Exchange {
     fn close_account(&mut self, now: Now) {
         let message = std::mem::take(&mut self.message);
         let account = &mut self.account;
-        let (rpc_method, name) = account.names.take().unwrap_or_else(|| message.names());
+        let names = account.names.take().unwrap_or_else(|| message.names());
         let record = AccessRecord {
             exchange: self.id,
             request: self.request.clone(),
@@ -730,8 +727,8 @@ impl Exchange {
             route: account.route,
             status: account.status,
             refusal: account.refusal,
-            rpc_method,
-            name,
+            rpc_method: names.method,
+            name: names.name,
             caller: self.caller.take(),
             session: self.session,
             upstream: account.upstream,
@@ -783,7 +780,7 @@ impl Exchange {
     }
 
     fn record(&self, event: AuditEvent, message: &Message) -> AuditRecord {
-        let (method, name) = message.names();
+        let names = message.names();
         AuditRecord {
             event,
             exchange: Some(self.id),
@@ -791,8 +788,8 @@ impl Exchange {
             upstream: None,
             caller: self.caller.clone(),
             session: self.session,
-            method,
-            name,
+            method: names.method,
+            name: names.name,
         }
     }
 }

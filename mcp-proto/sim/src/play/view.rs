@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use mcp_proto::ExchangeId;
+
 use super::{PER_CLIENT, Play};
 
 /// What one client, and its children, got to see, and what was recorded of them: with the names
@@ -66,7 +68,9 @@ impl Play {
                         .push(format!("{exchange:?} {upstream:?} {:?}", record.event));
                 }
             }
-            for &exchange in client.asked.keys() {
+            // How one ends whose client leaves is a matter of which of the two came first.
+            let whole = |exchange: &&ExchangeId| self.world.response(**exchange).complete;
+            for &exchange in client.asked.keys().filter(whole) {
                 let access = self.world.access(exchange);
                 view.audit.extend(access.map(|access| {
                     let id = &access.request;
