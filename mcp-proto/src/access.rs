@@ -61,12 +61,33 @@ pub enum Route {
     Mcp,
     /// `/health`
     Health,
+    /// `/health/live`
+    HealthLive,
+    /// `/health/ready`
+    HealthReady,
     /// A document of OAuth's metadata.
     Metadata,
     /// `/`
     Root,
     /// Nothing that is served. The path may hold anything, so that nobody is told of it.
     Unknown,
+}
+
+impl Route {
+    /// The one of health's at this path, if there is one.
+    pub fn of_health(path: &str) -> Option<Self> {
+        match path {
+            "/health" => Some(Self::Health),
+            "/health/live" => Some(Self::HealthLive),
+            "/health/ready" => Some(Self::HealthReady),
+            _ => None,
+        }
+    }
+
+    /// Whether it is one of health's.
+    pub fn is_health(self) -> bool {
+        matches!(self, Self::Health | Self::HealthLive | Self::HealthReady)
+    }
 }
 
 impl AccessRecord {

@@ -46,7 +46,7 @@ pub use audit::{
     AuditClass, AuditEvent, AuditOutcome, AuditRecord, Caller, SessionDigest, SessionEnd,
 };
 pub use exchange::{Exchange, ExchangeMail, ExchangeOutput};
-pub use gateway::{Gateway, GatewayMail, GatewayOutput, Standing};
+pub use gateway::{Gateway, GatewayMail, GatewayOutput, NotReady, Standing};
 pub use head::{ContentType, Cors, Field, RequestHead, ResponseHead};
 pub use id::{ExchangeId, SessionId, UpstreamId};
 pub use limits::Limits;

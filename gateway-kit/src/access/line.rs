@@ -56,6 +56,8 @@ impl Formatter {
             match record.route {
                 Route::Mcp => &self.path,
                 Route::Health => "/health",
+                Route::HealthLive => "/health/live",
+                Route::HealthReady => "/health/ready",
                 Route::Metadata => "/.well-known",
                 Route::Root => "/",
                 Route::Unknown => "-",

@@ -19,6 +19,7 @@
 //! many there were, and the upstream is dropped once it has seen them all.
 
 mod admission;
+mod health;
 mod mail;
 mod sessions;
 mod wanted;
@@ -30,6 +31,8 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use self::admission::Pending;
+use self::health::LastStart;
+pub use self::health::{NotReady, Standing};
 pub use self::mail::GatewayMail;
 use self::mail::Letter;
 pub(crate) use self::mail::{Facts, News};
@@ -90,19 +93,6 @@ pub enum GatewayOutput {
     Warn(String),
 }
 
-/// How things stand, for `/health` and for whoever runs the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// Open sessions, those that are being opened included.
-    pub sessions: usize,
-    /// Children that have not ended.
-    pub children: usize,
-    /// Whether the gateway is stopping.
-    pub draining: bool,
-    /// Whether the start-up probe, or the last child that was started, failed.
-    pub degraded: bool,
-}
-
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
     Opening,
@@ -140,7 +130,7 @@ pub struct Gateway {
     audit_failed: bool,
     failed_starts: u32,
     next_start: Instant,
-    degraded: bool,
+    last_start: LastStart,
     draining: bool,
     outputs: VecDeque<GatewayOutput>,
 }
@@ -182,7 +172,10 @@ impl Gateway {
             waiting: VecDeque::new(),
             failed_starts: 0,
             next_start: now.monotonic,
-            degraded: false,
+            last_start: match policy.startup_probe {
+                true => LastStart::Probing,
+                false => LastStart::Succeeded,
+            },
             draining: false,
             outputs: VecDeque::new(),
             policy,
@@ -197,16 +190,6 @@ impl Gateway {
     /// The policy in force.
     pub fn policy(&self) -> &Policy {
         &self.policy
-    }
-
-    /// How things stand.
-    pub fn standing(&self) -> Standing {
-        Standing {
-            sessions: self.sessions.len(),
-            children: self.children.len(),
-            draining: self.draining,
-            degraded: self.degraded,
-        }
     }
 
     /// Takes mail from an exchange or an upstream.

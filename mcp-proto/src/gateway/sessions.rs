@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rand_chacha::rand_core::Rng;
 
+use super::health::LastStart;
 use super::{Child, Facts, Gateway, GatewayOutput, News, Phase, Rejection};
 use crate::audit::{AuditEvent, AuditRecord, Caller, SessionDigest, SessionEnd};
 use crate::auth::{Identity, Principal, VerifierKind};
@@ -294,7 +295,7 @@ impl Gateway {
                 self.expire_at(id, now.monotonic + self.policy.limits.session_ttl);
                 self.failed_starts = 0;
                 self.next_start = now.monotonic;
-                self.degraded = false;
+                self.last_start = LastStart::Succeeded;
                 let record = session_record(AuditEvent::SessionOpened, id, &owner, upstream);
                 self.outputs.push_back(GatewayOutput::Audit(record));
                 // Sessions that could not be asked while they were being opened can be now.
@@ -325,7 +326,10 @@ impl Gateway {
                     upstream: Some(upstream),
                     ..AuditRecord::new(AuditEvent::Probed { passed })
                 }));
-                self.degraded = !passed;
+                self.last_start = match passed {
+                    true => LastStart::Succeeded,
+                    false => LastStart::ProbeFailed,
+                };
                 self.retire(upstream, SessionEnd::Deleted);
             }
             (News::Drained, ..) => {
@@ -338,7 +342,7 @@ impl Gateway {
     }
 
     fn start_failed(&mut self, now: Now) {
-        self.degraded = true;
+        self.last_start = LastStart::Failed;
         let delay = FIRST_DELAY
             .saturating_mul(1 << self.failed_starts.min(16))
             .min(LONGEST_DELAY);

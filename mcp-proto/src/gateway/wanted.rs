@@ -63,10 +63,9 @@ impl Gateway {
             return Route::Mcp;
         }
         match path {
-            "/health" => Route::Health,
             "/" => Route::Root,
             _ if self.authenticator.find_document(path).is_some() => Route::Metadata,
-            _ => Route::Unknown,
+            _ => Route::of_health(path).unwrap_or(Route::Unknown),
         }
     }
 
@@ -84,8 +83,11 @@ impl Gateway {
         }
         match route {
             Route::Mcp => Ok(self.want_mcp(head)),
-            Route::Health => {
-                let decision = self.decide_document(head, |gateway| gateway.health(now));
+            Route::Health | Route::HealthLive | Route::HealthReady => {
+                let decision = self.decide_document(head, |gateway| {
+                    let (status, body) = gateway.health(route, now);
+                    (status, ContentType::Json, body)
+                });
                 Ok(Wanted::Decided(decision))
             }
             Route::Root => {
@@ -129,7 +131,7 @@ impl Gateway {
         match origin::judge_host(&self.policy, host) {
             HostVerdict::Allowed => {}
             // Probes address the pod, not the service.
-            HostVerdict::NotAllowed if route == Route::Health => {}
+            HostVerdict::NotAllowed if route.is_health() => {}
             HostVerdict::NotAllowed => return Err(Refusal::HostNotAllowed),
             HostVerdict::Malformed => return Err(Refusal::BadHost),
         }
@@ -206,25 +208,6 @@ impl Gateway {
             Method::OPTIONS => no_content(Some(DOCUMENT_ALLOW)),
             _ => method_not_allowed(DOCUMENT_ALLOW, false),
         }
-    }
-
-    fn health(&self, now: Now) -> (StatusCode, ContentType, Bytes) {
-        let (status, word) = if self.draining {
-            (StatusCode::SERVICE_UNAVAILABLE, "draining")
-        } else if self.degraded {
-            (StatusCode::SERVICE_UNAVAILABLE, "degraded")
-        } else {
-            (StatusCode::OK, "ok")
-        };
-        let body = serde_json::json!({
-            "status": word,
-            "service": self.policy.service_name,
-            "version": self.policy.service_version,
-            "uptime_seconds": (now.monotonic - self.started).as_secs(),
-            "sessions": self.sessions.len(),
-            "children": self.children.len(),
-        });
-        (status, ContentType::Json, body.to_string().into())
     }
 
     pub(super) fn cors(&self, head: &RequestHead<'_>) -> Option<Cors> {

@@ -331,6 +331,64 @@ fn the_probe_starts_a_child_and_ends_it() {
 }
 
 #[test]
+fn a_gateway_is_ready_once_the_probe_was_answered_and_while_the_last_start_worked() {
+    let mut probing = policy();
+    probing.startup_probe = true;
+    let mut scene = Scene::of(probing);
+    assert_eq!(ready(&mut scene), "probe-pending");
+    let (upstream, _) = scene.world.opened()[0];
+    let answer = b"{\"jsonrpc\":\"2.0\",\"id\":0,\"result\":{}}\n";
+    scene.world.child_writes(upstream, answer);
+    scene.settle();
+    assert_eq!(ready(&mut scene), "");
+    scene.spawning_fails();
+    scene.initialize("2025-06-18");
+    assert_eq!(ready(&mut scene), "start-failed");
+    scene.spawning_works();
+    scene.wait_secs(1);
+    scene.open("2025-06-18");
+    assert_eq!(ready(&mut scene), "");
+    scene.world.drain();
+    scene.settle();
+    assert_eq!(ready(&mut scene), "draining");
+}
+
+#[test]
+fn a_gateway_whose_probe_failed_is_not_ready_until_a_session_opens() {
+    let mut probing = policy();
+    probing.startup_probe = true;
+    let mut scene = Scene::of(probing);
+    let (upstream, _) = scene.world.opened()[0];
+    scene.world.child_exits(upstream);
+    scene.settle();
+    assert_eq!(ready(&mut scene), "probe-failed");
+    scene.open("2025-06-18");
+    assert_eq!(ready(&mut scene), "");
+}
+
+#[test]
+fn a_gateway_without_a_probe_is_ready_at_once() {
+    assert_eq!(ready(&mut Scene::new()), "");
+}
+
+/// Why `/health/ready` says no, empty if it says yes; `/health/live` says yes whatever that is.
+fn ready(scene: &mut Scene) -> String {
+    let live = scene.send(Request::new(Method::GET, "/health/live"));
+    assert_eq!(scene.response(live).status(), 200);
+    assert_eq!(scene.response(live).text(), r#"{"status":"ok"}"#);
+    let asked = scene.send(Request::new(Method::GET, "/health/ready"));
+    let response = scene.response(asked);
+    let body = response.json();
+    let reason = body["reason"].as_str().unwrap_or_default().to_owned();
+    let (status, word) = match reason.as_str() {
+        "" => (200, "ok"),
+        _ => (503, "unavailable"),
+    };
+    assert_eq!((response.status(), &body["status"]), (status, &word.into()));
+    reason
+}
+
+#[test]
 fn the_probe_answers_a_child_that_pings_first() {
     let mut probing = policy();
     probing.startup_probe = true;
