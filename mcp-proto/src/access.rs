@@ -74,6 +74,30 @@ pub enum Route {
 }
 
 impl Route {
+    /// All that there are, in their order.
+    pub const ALL: [Self; 7] = [
+        Self::Mcp,
+        Self::Health,
+        Self::HealthLive,
+        Self::HealthReady,
+        Self::Metadata,
+        Self::Root,
+        Self::Unknown,
+    ];
+
+    /// The route's name: kebab-case, stable.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Mcp => "mcp",
+            Self::Health => "health",
+            Self::HealthLive => "health-live",
+            Self::HealthReady => "health-ready",
+            Self::Metadata => "metadata",
+            Self::Root => "root",
+            Self::Unknown => "unknown",
+        }
+    }
+
     /// The one of health's at this path, if there is one.
     pub fn of_health(path: &str) -> Option<Self> {
         match path {

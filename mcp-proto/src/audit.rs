@@ -201,6 +201,31 @@ pub enum AuditEvent {
 }
 
 impl AuditEvent {
+    /// One event of each kind.
+    pub const SAMPLES: [Self; 18] = [
+        Self::Authenticated(VerifierKind::Static),
+        Self::Abandoned,
+        Self::Refused(Refusal::NotFound),
+        Self::VerifierTried {
+            verifier: VerifierKind::Static,
+            passed: true,
+        },
+        Self::VerifierFailed(VerifierKind::Static),
+        Self::TokensReplaced,
+        Self::TokenEnded,
+        Self::SessionOpened,
+        Self::SessionEnded(SessionEnd::Deleted),
+        Self::Probed { passed: true },
+        Self::ResponseDropped,
+        Self::CancelDropped,
+        Self::ProgressDropped,
+        Self::AnswerDropped { count: 1 },
+        Self::LineSkipped { count: 1 },
+        Self::MessageDropped { count: 1 },
+        Self::ClientSilent,
+        Self::ReaderDropped,
+    ];
+
     /// The event as a record carries it: kebab-case, stable.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -316,6 +341,18 @@ pub enum SessionEnd {
 }
 
 impl SessionEnd {
+    /// All that there are.
+    pub const ALL: [Self; 8] = [
+        Self::Deleted,
+        Self::Expired,
+        Self::MadeRoom,
+        Self::InitializeFailed,
+        Self::ClientGone,
+        Self::SpawnFailed,
+        Self::ChildExited,
+        Self::Draining,
+    ];
+
     /// Whether nothing went wrong.
     fn is_orderly(self) -> bool {
         matches!(

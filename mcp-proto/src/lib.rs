@@ -20,6 +20,7 @@
 //! connection, for drivers that bring no HTTP server of their own.
 
 mod access;
+pub mod admin;
 mod audit;
 pub mod auth;
 mod decimal;
@@ -46,7 +47,9 @@ pub use audit::{
     AuditClass, AuditEvent, AuditOutcome, AuditRecord, Caller, SessionDigest, SessionEnd,
 };
 pub use exchange::{Exchange, ExchangeMail, ExchangeOutput};
-pub use gateway::{Gateway, GatewayMail, GatewayOutput, NotReady, Standing};
+pub use gateway::{
+    ChildStanding, Gateway, GatewayMail, GatewayOutput, NotReady, SessionStanding, Standing,
+};
 pub use head::{ContentType, Cors, Field, RequestHead, ResponseHead};
 pub use id::{ExchangeId, SessionId, UpstreamId};
 pub use limits::Limits;
@@ -54,5 +57,7 @@ pub use policy::Policy;
 pub use refusal::Refusal;
 pub use request_id::{Instance, RequestId};
 pub use time::{Instant, Now};
-pub use upstream::{Opening, Stop, Upstream, UpstreamMail, UpstreamOutput};
+pub use upstream::{
+    ChildState, Opening, Stop, Upstream, UpstreamMail, UpstreamOutput, UpstreamStanding,
+};
 pub use version::Version;

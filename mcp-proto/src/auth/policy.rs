@@ -110,6 +110,15 @@ pub enum VerifierKind {
 }
 
 impl VerifierKind {
+    /// All that there are.
+    pub const ALL: [Self; 5] = [
+        Self::Static,
+        Self::Http,
+        Self::Introspection,
+        Self::Jwt,
+        Self::Custom,
+    ];
+
     /// The name that configuration has for it.
     pub fn as_str(self) -> &'static str {
         match self {

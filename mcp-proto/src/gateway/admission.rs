@@ -242,7 +242,7 @@ impl Gateway {
             }
             McpKind::End => {
                 self.end_session(session, SessionEnd::Deleted);
-                self.serve_waiting();
+                self.serve_waiting(now);
                 Decision::Ended(SessionDigest::of(session))
             }
         })

@@ -20,6 +20,7 @@
 
 mod admission;
 mod health;
+mod listing;
 mod mail;
 mod sessions;
 mod wanted;
@@ -33,6 +34,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use self::admission::Pending;
 use self::health::LastStart;
 pub use self::health::{NotReady, Standing};
+pub use self::listing::{ChildStanding, SessionStanding};
 pub use self::mail::GatewayMail;
 use self::mail::Letter;
 pub(crate) use self::mail::{Facts, News};
@@ -106,6 +108,7 @@ enum Phase {
 /// A child that has not ended, and what was granted of it.
 struct Child {
     session: Option<SessionId>,
+    since: Instant,
     granted: u64,
 }
 
@@ -181,7 +184,7 @@ impl Gateway {
             policy,
         };
         if gateway.policy.startup_probe {
-            gateway.open_child(None, Purpose::Probe);
+            gateway.open_child(None, Purpose::Probe, now);
         }
         gateway.drain_authenticator(now);
         gateway
@@ -218,7 +221,7 @@ impl Gateway {
 
     /// Takes note that an upstream is lost: its driver panicked. Whoever waits on it is told by
     /// [`Exchange::handle_upstream_lost`](crate::Exchange::handle_upstream_lost).
-    pub fn handle_upstream_lost(&mut self, upstream: UpstreamId, _now: Now) {
+    pub fn handle_upstream_lost(&mut self, upstream: UpstreamId, now: Now) {
         if let Some(id) = self
             .children
             .remove(&upstream)
@@ -226,7 +229,7 @@ impl Gateway {
         {
             self.forget_session(id, SessionEnd::ChildExited);
         }
-        self.serve_waiting();
+        self.serve_waiting(now);
     }
 
     /// Takes the answer to a [`GatewayOutput::Fetch`].

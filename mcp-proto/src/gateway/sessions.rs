@@ -45,9 +45,10 @@ impl Owner {
 
 pub(super) struct Session {
     pub(super) owner: Owner,
-    digest: SessionDigest,
+    pub(super) digest: SessionDigest,
     pub(super) upstream: UpstreamId,
     pub(super) phase: Phase,
+    pub(super) since: Instant,
     pub(super) last_seen: Instant,
     /// Its entry in [`Gateway::expiries`].
     pub(super) expiry: Option<Instant>,
@@ -101,18 +102,18 @@ impl Gateway {
             }
             Facts::Initialize => {
                 self.waiting.push_back(Waiting { exchange, owner });
-                self.serve_waiting();
+                self.serve_waiting(now);
             }
         }
     }
 
     /// Opens sessions for those who wait, while there is room or can be.
-    pub(super) fn serve_waiting(&mut self) {
+    pub(super) fn serve_waiting(&mut self, now: Now) {
         // Those who still wait, in their order.
         let mut kept: Vec<Waiting> = Vec::new();
         for waiting in std::mem::take(&mut self.waiting) {
             match self.judge_room(&waiting.owner, &kept) {
-                Room::Free => self.open_session(waiting.exchange, waiting.owner),
+                Room::Free => self.open_session(waiting.exchange, waiting.owner, now),
                 Room::Coming => kept.push(waiting),
                 Room::None(refusal) => self.refuse_route(waiting.exchange, refusal),
             }
@@ -170,11 +171,11 @@ impl Gateway {
         }
     }
 
-    fn open_session(&mut self, exchange: ExchangeId, owner: Owner) {
+    fn open_session(&mut self, exchange: ExchangeId, owner: Owner, now: Now) {
         let mut bytes = [0; 16];
         self.random.fill_bytes(&mut bytes);
         let session = SessionId::from_bytes(bytes);
-        let upstream = self.open_child(Some((session, owner)), Purpose::Session);
+        let upstream = self.open_child(Some((session, owner)), Purpose::Session, now);
         let opened = Opened {
             grant: Grant { upstream },
             session,
@@ -187,6 +188,7 @@ impl Gateway {
         &mut self,
         session: Option<(SessionId, Owner)>,
         purpose: Purpose,
+        now: Now,
     ) -> UpstreamId {
         let upstream = UpstreamId(self.next_upstream);
         self.next_upstream += 1;
@@ -194,6 +196,7 @@ impl Gateway {
             upstream,
             Child {
                 session: session.as_ref().map(|&(id, _)| id),
+                since: now.monotonic,
                 granted: u64::from(session.is_some()),
             },
         );
@@ -205,6 +208,7 @@ impl Gateway {
                     digest: SessionDigest::of(id),
                     upstream,
                     phase: Phase::Opening,
+                    since: now.monotonic,
                     last_seen: self.started,
                     expiry: None,
                 },
@@ -299,18 +303,18 @@ impl Gateway {
                 let record = session_record(AuditEvent::SessionOpened, id, &owner, upstream);
                 self.outputs.push_back(GatewayOutput::Audit(record));
                 // Sessions that could not be asked while they were being opened can be now.
-                self.serve_waiting();
+                self.serve_waiting(now);
             }
             (News::Busy, _, Some(session)) => {
                 session.phase = Phase::Busy;
-                self.serve_waiting();
+                self.serve_waiting(now);
             }
             (News::Idle { since }, Some(id), Some(session)) => {
                 session.phase = Phase::Live;
                 session.last_seen = session.last_seen.max(since);
                 let due = session.last_seen + self.policy.limits.session_ttl;
                 self.expire_at(id, due);
-                self.serve_waiting();
+                self.serve_waiting(now);
             }
             (News::Ended(end), Some(id), Some(session)) => {
                 let unopened = session.phase == Phase::Opening;
@@ -319,7 +323,7 @@ impl Gateway {
                     self.start_failed(now);
                 }
                 self.end_session(id, end);
-                self.serve_waiting();
+                self.serve_waiting(now);
             }
             (News::Probed { passed }, ..) => {
                 self.outputs.push_back(GatewayOutput::Audit(AuditRecord {
@@ -334,7 +338,7 @@ impl Gateway {
             }
             (News::Drained, ..) => {
                 self.children.remove(&upstream);
-                self.serve_waiting();
+                self.serve_waiting(now);
             }
             // The session ended meanwhile: what its upstream says of it is late.
             _ => {}

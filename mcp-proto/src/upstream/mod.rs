@@ -85,6 +85,47 @@ pub enum UpstreamOutput {
     Audit(AuditRecord),
 }
 
+/// How things stand with one child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UpstreamStanding {
+    /// Where the child is in its life.
+    pub state: ChildState,
+    /// Calls in flight.
+    pub calls: usize,
+    /// Event streams that are open.
+    pub streams: usize,
+    /// Bytes that wait for its stdin.
+    pub stdin_bytes: usize,
+}
+
+/// Where a child is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChildState {
+    /// It is being started.
+    Starting,
+    /// It runs.
+    Running,
+    /// It was told to end.
+    Stopping,
+    /// It has ended, or could not be started.
+    Gone,
+}
+
+impl ChildState {
+    /// All that there are, in their order.
+    pub const ALL: [Self; 4] = [Self::Starting, Self::Running, Self::Stopping, Self::Gone];
+
+    /// The state's name: stable.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Gone => "gone",
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
     Probing,
@@ -307,6 +348,23 @@ impl Upstream {
     /// written: a child that is not read may not read either.
     pub fn wants_stdout(&self) -> bool {
         !self.stdout_closed && self.process != Process::Gone
+    }
+
+    /// How things stand, for whoever operates the gateway.
+    pub fn standing(&self) -> UpstreamStanding {
+        UpstreamStanding {
+            state: match self.process {
+                Process::Starting { .. } => ChildState::Starting,
+                Process::Running => ChildState::Running,
+                Process::Closing { .. } | Process::Terminating { .. } | Process::Killed => {
+                    ChildState::Stopping
+                }
+                Process::Gone => ChildState::Gone,
+            },
+            calls: self.calls.len(),
+            streams: self.streams.attached_count(),
+            stdin_bytes: self.stdin_queued,
+        }
     }
 
     /// Whether nothing more will come of it once the outputs are drained: the driver drops it.

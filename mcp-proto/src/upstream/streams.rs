@@ -123,6 +123,11 @@ impl Streams {
         !self.attached.is_empty()
     }
 
+    /// How many streams an exchange carries.
+    pub(super) fn attached_count(&self) -> usize {
+        self.attached.len()
+    }
+
     /// Events and streams that are held.
     pub(super) fn is_empty(&self) -> bool {
         self.table.is_empty() && self.attached.is_empty() && self.replay.is_empty()
