@@ -10,6 +10,7 @@ mod processes;
 mod run;
 
 mod access;
+mod admin;
 mod audit;
 mod connections;
 mod embedded;

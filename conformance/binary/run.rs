@@ -33,6 +33,8 @@ impl Launch {
             .args(["-c", &format!("{before}; exec \"$0\" \"$@\"")])
             .arg(BINARY)
             .args(["--port", "0"])
+            // Unless a test wants one: many gateways run at the same time.
+            .env("MCP_GATEWAY_ADMIN", "off")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -131,6 +131,8 @@ impl Gateway {
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .args(["--port", &port.to_string(), "--log-format", "json"])
             .args(tls.iter().flat_map(|tls| &tls.options))
+            // Many run at the same time.
+            .args(["--admin", "off"])
             .args(&setup.options);
         match &setup.child {
             Child::Demo => command.arg("--demo"),

@@ -10,7 +10,7 @@ use crate::cli::{self, Invocation};
 #[cfg(target_os = "linux")]
 use crate::init;
 use crate::settings::Settings;
-use crate::{audit, demo, descriptors, guard, logging};
+use crate::{audit, demo, descriptors, guard, health, logging, status};
 
 /// Does what the command line says, for the binary of this name; `serve` serves until it is told to
 /// stop. The log has been set up by then. As PID 1 it has a child do all that: see [`init`]. To be called
@@ -40,6 +40,17 @@ pub fn main(binary_name: &'static str, serve: impl FnOnce(Settings) -> io::Resul
             Invocation::CheckConfig(text) | Invocation::PrintConfig(text) | Invocation::Help(text),
         ) => io::stdout().write_all(text.as_bytes()),
         Ok(Invocation::DemoServer) => demo::serve(io::stdin().lock(), io::stdout()),
+        Ok(Invocation::Health(asked)) => {
+            let (is_healthy, line) = health::ask(&asked);
+            let said = writeln!(io::stdout(), "{line}");
+            if said.is_ok() && !is_healthy {
+                return ExitCode::FAILURE;
+            }
+            said
+        }
+        Ok(Invocation::Status { asked, json }) => status::ask(&asked, json)
+            .map_err(io::Error::other)
+            .and_then(|text| io::stdout().write_all(text.as_bytes())),
         Ok(Invocation::AuditVerify(files)) => audit::verify_files(&files, io::stdout())
             .map(drop)
             .map_err(io::Error::other),

@@ -38,6 +38,7 @@ pub fn command(driver: &Driver, upstream: UpstreamId) -> Command {
 
 /// Says in the log that the child of `upstream` could not be started.
 pub fn log_failed_start(driver: &Driver, upstream: UpstreamId, error: &io::Error) {
+    driver.metrics().starts_failed.inc();
     let (upstream, program) = (upstream.get(), driver.command().program.display());
     warn!(upstream, %program, %error, "the server could not be started");
 }
@@ -64,6 +65,7 @@ impl Group {
         {
             warn!(%error, "the guard has gone: a SIGKILL would leave children behind");
         }
+        driver.child_started(upstream, child);
         debug!(upstream = upstream.get(), pid = child, "the server started");
         Ok(Self {
             leader,

@@ -18,6 +18,9 @@
 //! | [`driver`] | the machines of `mcp-proto` driven, as far as that needs no runtime |
 //! | [`listen`] | listeners, and the options of their connections |
 //! | [`child`] | a child's command, its process group, and its stderr in the log |
+//! | [`metrics`] | what is counted, for Prometheus |
+//! | [`health`] | what `mcp-gateway health` does |
+//! | [`status`] | how things stand, as a document and as a table |
 //! | [`binary`] | what a binary does besides serving |
 //! | [`demo`] | a small stdio MCP server to try the gateway with |
 //! | [`descriptors`] | what the gateway inherits and its children must not |
@@ -31,6 +34,7 @@
 
 #[cfg(unix)]
 pub mod access;
+mod admin;
 #[cfg(unix)]
 pub mod audit;
 #[cfg(unix)]
@@ -46,11 +50,14 @@ pub mod driver;
 pub mod fetch;
 #[cfg(unix)]
 pub mod guard;
+pub mod health;
 #[cfg(target_os = "linux")]
 pub mod init;
 #[cfg(unix)]
 pub mod listen;
 pub mod logging;
+#[cfg(unix)]
+pub mod metrics;
 pub mod outside;
 pub mod page;
 mod pool;
@@ -58,7 +65,14 @@ pub mod print_config;
 pub mod settings;
 pub mod signature;
 pub mod static_tokens;
+#[cfg(unix)]
+pub mod status;
 pub mod tls;
 pub mod watch;
 
-pub use settings::{AuditSink, ChildCommand, LogFormat, LogSettings, Settings, StartupCheck};
+pub use settings::{
+    AdminAddress, AuditSink, ChildCommand, LogFormat, LogSettings, Settings, StartupCheck,
+};
+
+/// How the gateway names itself to other servers.
+pub(crate) const USER_AGENT: &str = concat!("mcp-gateway/", env!("CARGO_PKG_VERSION"));

@@ -3,8 +3,9 @@
 use crate::settings::{LogFormat, LogSettings};
 use std::fmt::Write as _;
 use std::io;
+use std::sync::OnceLock;
 use tracing::Dispatch;
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -41,16 +42,26 @@ pub struct LogGuard {
     _worker: WorkerGuard,
 }
 
+/// Counts the lines that are lost.
+static LOST: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// Lines of the process's log that were lost so far, since whoever reads it stood still.
+pub(crate) fn lost_lines() -> u64 {
+    LOST.get().map_or(0, |lost| lost.dropped_lines() as u64)
+}
+
 /// Sends the process's log to stderr, from a thread of its own.
 ///
 /// # Errors
 ///
 /// If the filter cannot be read, or the process has a log already.
 pub fn init(settings: &LogSettings) -> Result<LogGuard, InitError> {
-    let (writer, worker) = NonBlockingBuilder::default()
+    let (writer, worker): (NonBlocking, _) = NonBlockingBuilder::default()
         .buffered_lines_limit(WAITING_LINES)
         .thread_name("log")
         .finish(io::stderr());
+    // Another log than the first there is none.
+    let _ = LOST.set(writer.error_counter());
     let dispatch = dispatch(settings, writer)?;
     tracing::dispatcher::set_global_default(dispatch).map_err(|_| InitError::AlreadySet)?;
     Ok(LogGuard { _worker: worker })

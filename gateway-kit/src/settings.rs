@@ -37,6 +37,8 @@ pub struct Settings {
     pub access_log: bool,
     /// Where audit records go.
     pub audit: AuditSink,
+    /// Where metrics and the status are served; nowhere if `None`.
+    pub admin: Option<AdminAddress>,
     /// A file with more static tokens, which is to be watched ([`TokenFile::watch`]).
     pub token_file: Option<TokenFile>,
     /// The variable in which callers are told to have their token; the service's own if `None`.
@@ -72,6 +74,7 @@ impl Settings {
             log: LogSettings::default(),
             access_log: false,
             audit: AuditSink::default(),
+            admin: None,
             token_file: None,
             token_variable: None,
             tls: None,
@@ -110,14 +113,18 @@ pub(crate) fn url(public_url: Option<&str>, bound: SocketAddr, policy: &Policy) 
     if let Some(url) = public_url {
         return url.to_owned();
     }
-    let mut reached = bound;
-    reached.set_ip(match bound.ip() {
+    let scheme = if policy.https { "https" } else { "http" };
+    format!("{scheme}://{}{}", reachable(bound), policy.path)
+}
+
+/// An address at which this machine reaches a listener that is bound to `bound`.
+pub(crate) fn reachable(mut bound: SocketAddr) -> SocketAddr {
+    bound.set_ip(match bound.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     });
-    let scheme = if policy.https { "https" } else { "http" };
-    format!("{scheme}://{reached}{}", policy.path)
+    bound
 }
 
 /// One thread for each processor that this process may use.
@@ -206,6 +213,23 @@ impl fmt::Debug for ChildCommand {
             .field("env", &names)
             .finish()
     }
+}
+
+/// Where metrics and the status are served, by a thread of their own ([`crate::admin`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdminAddress {
+    /// The address to listen on.
+    pub address: SocketAddr,
+    /// Whether it must be this one: if not, the gateway goes on without where it is taken.
+    pub named: bool,
+}
+
+impl AdminAddress {
+    /// What the binaries take if they are told nothing.
+    pub const DEFAULT: Self = Self {
+        address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090),
+        named: false,
+    };
 }
 
 /// Where audit records go.

@@ -65,6 +65,70 @@ fn the_defaults_are_loopback_and_the_commands_name() {
 }
 
 #[test]
+fn health_is_asked_where_the_same_configuration_serves() {
+    let (_directory, config) = file("port = 4\nhost = [\"::\", \"127.0.0.1\"]");
+    let url = |args: &str, env: Env<'_>| match run(args, env) {
+        Ok(Invocation::Health(asked)) => asked.url,
+        other => panic!("{args}: {other:?}"),
+    };
+    for (args, env, expected) in [
+        ("health", &[] as Env<'_>, "http://127.0.0.1:8080/health"),
+        ("health", &[("PORT", "5")], "http://127.0.0.1:5/health"),
+        (
+            "health --port 6",
+            &[("PORT", "5")],
+            "http://127.0.0.1:6/health",
+        ),
+        (
+            "--port 6 health",
+            &[("PORT", "5")],
+            "http://127.0.0.1:6/health",
+        ),
+        (
+            "health",
+            &[("MCP_GATEWAY_HOST", "0.0.0.0")],
+            "http://127.0.0.1:8080/health",
+        ),
+        ("health --host 10.0.0.7", &[], "http://10.0.0.7:8080/health"),
+        (&format!("{config} health"), &[], "http://[::1]:4/health"),
+        ("health --url http://x/", &[("PORT", "x")], "http://x/"),
+        (
+            "health --tls-certificate /no/such",
+            &[],
+            "https://127.0.0.1:8080/health",
+        ),
+        // What it has no use for is not read: it may be missing here, or be another user's.
+        (
+            "health --static-token-file /no/such --public-url x",
+            &[("MCP_GATEWAY_AUTH", "no-such-verifier")],
+            "http://127.0.0.1:8080/health",
+        ),
+    ] {
+        assert_eq!(url(args, env), expected);
+    }
+    assert!(refusal("health --port 0", &[]).starts_with("port: is 0"));
+    assert!(refusal("health --port x", &[]).starts_with("port: \"x\" is not a port"));
+}
+
+#[test]
+fn the_admin_address_is_loopbacks_unless_it_is_named() {
+    let admin = |args: &str| {
+        let settings = serve(&format!("{args} -- x"), &[]);
+        let admin = settings.admin;
+        let told = admin.map(|admin| (admin.address.to_string(), admin.named));
+        (told, settings.warnings.len())
+    };
+    let told = |address: &str, named| Some((address.to_owned(), named));
+    assert_eq!(admin(""), (told("127.0.0.1:9090", false), 0));
+    assert_eq!(admin("--admin [::1]:0"), (told("[::1]:0", true), 0));
+    assert_eq!(
+        admin("--admin 0.0.0.0:9090"),
+        (told("0.0.0.0:9090", true), 1)
+    );
+    assert_eq!(admin("--admin off"), (None, 0));
+}
+
+#[test]
 fn the_demo_is_this_binary_again() {
     let settings = serve("--demo", &[]);
     assert_eq!(settings.policy.service_name, "demo");
@@ -191,6 +255,10 @@ fn every_option_names_itself_when_its_value_is_wrong() {
         ("startup-probe", &["", "maybe"]),
         ("guard", &["maybe"]),
         ("log-format", &["", "xml"]),
+        (
+            "admin",
+            &["", "on", "9090", "127.0.0.1", "localhost:9090", "[::1]"],
+        ),
         ("access-log", &["", "text"]),
         ("log-level", &["", "inof", "a=b=c"]),
         ("workers", &["", "0", "-1", "1025"]),

@@ -143,7 +143,8 @@ impl Server {
             children_ended,
         } = self;
         prepared.begin();
-        info!(url = prepared.url(), ?addresses, "listening");
+        let admin = prepared.admin_address().map(tracing::field::display);
+        info!(url = prepared.url(), ?addresses, admin, "listening");
         let driver = prepared.driver();
         // It ends with the driver: later than this future, if an embedder drops that.
         executor
@@ -221,12 +222,13 @@ impl Acceptor {
                     let Some(executor) = self.executor.upgrade() else {
                         return;
                     };
+                    let connected = self.driver.connected();
                     let serving = async move {
                         let closing = async move {
                             let _ = closing.recv().await;
                         };
                         connection::serve(stream, tls, peer.ip(), driver, closing).await;
-                        drop((permit, open));
+                        drop((permit, open, connected));
                     };
                     executor.spawn(serving).detach();
                 }

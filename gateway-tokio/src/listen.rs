@@ -123,7 +123,8 @@ impl Server {
             mut children_ended,
         } = self;
         prepared.begin();
-        info!(url = prepared.url(), ?addresses, "listening");
+        let admin = prepared.admin_address().map(tracing::field::display);
+        info!(url = prepared.url(), ?addresses, admin, "listening");
         let driver = prepared.driver();
         // It ends with the driver: later than this future, if an embedder drops that.
         tokio::spawn(attend(Arc::downgrade(driver), attended));
@@ -177,12 +178,13 @@ async fn accept(
                 listen::configure(&stream);
                 let (driver, tls) = (Arc::clone(&driver), tls.clone());
                 let mut closing = closing.clone();
+                let open = driver.connected();
                 tokio::spawn(async move {
                     let closing = async move {
                         let _ = closing.wait_for(|&closing| closing).await;
                     };
                     connection::serve(stream, tls, peer.ip(), driver, closing).await;
-                    drop(permit);
+                    drop((permit, open));
                 });
             }
             Err(error) => {

@@ -53,6 +53,8 @@ struct Buffer {
     lines: String,
     /// How many lines were lost, since there was no room for them.
     lost: u64,
+    /// How many were lost so far, those included.
+    lost_so_far: u64,
     /// The thread waits for something to come.
     idle: bool,
     closing: bool,
@@ -82,6 +84,7 @@ impl AccessLog {
                 formatter: Formatter::new(format, path),
                 lines: String::new(),
                 lost: 0,
+                lost_so_far: 0,
                 idle: false,
                 closing: false,
                 ended: false,
@@ -122,6 +125,12 @@ impl AccessWriter {
         Self { shared: None }
     }
 
+    /// Lines that were lost so far.
+    pub(crate) fn lost(&self) -> u64 {
+        let shared = self.shared.as_ref();
+        shared.map_or(0, |shared| shared.buffer().lost_so_far)
+    }
+
     /// Hands over a record of a request, which ends now. Never blocks: where there is no room, the
     /// line is lost, and counted.
     pub fn write(&self, record: &AccessRecord) {
@@ -136,6 +145,7 @@ impl AccessWriter {
         let mut buffer = shared.buffer();
         if buffer.lines.len() >= WAITING_BYTES {
             buffer.lost += 1;
+            buffer.lost_so_far += 1;
             return;
         }
         let Buffer {

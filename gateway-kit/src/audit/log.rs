@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -52,6 +53,8 @@ struct Shared {
     queue: Mutex<Queue>,
     /// The queue is not what it was.
     changed: Condvar,
+    /// How many records were lost so far.
+    lost: AtomicU64,
     /// What the owner was told last: whether the sink works.
     told: Mutex<bool>,
     on_state: Box<dyn Fn(bool) + Send + Sync>,
@@ -124,6 +127,7 @@ impl AuditLog {
                 ended: false,
             }),
             changed: Condvar::new(),
+            lost: AtomicU64::new(0),
             told: Mutex::new(true),
             on_state: Box::new(on_state),
         });
@@ -195,6 +199,18 @@ impl AuditWriter {
         }
     }
 
+    /// Records that wait for the sink.
+    pub(crate) fn waiting(&self) -> usize {
+        let shared = self.shared.as_ref();
+        shared.map_or(0, |shared| shared.queue().items.len())
+    }
+
+    /// Records that were lost so far.
+    pub(crate) fn lost(&self) -> u64 {
+        let shared = self.shared.as_ref();
+        shared.map_or(0, |shared| shared.lost.load(Ordering::Relaxed))
+    }
+
     /// Hands over a record, which happened now. Never blocks: where there is no room, the record is
     /// lost, and counted.
     pub fn write(&self, record: AuditRecord) {
@@ -212,6 +228,7 @@ impl AuditWriter {
         }
         if queue.items.len() >= WAITING_RECORDS {
             queue.lost += 1;
+            shared.lost.fetch_add(1, Ordering::Relaxed);
             let trouble = || "the sink takes less than there is to write".into();
             queue.trouble.get_or_insert_with(trouble);
             drop(queue);
@@ -240,7 +257,10 @@ impl Shared {
             let Some((items, lost)) = self.next(outcome.is_err(), GATHER_TIME) else {
                 break;
             };
+            let before = trail.unkept();
             outcome = write(&mut trail, items, lost);
+            let unkept = trail.unkept() - before;
+            self.lost.fetch_add(unkept, Ordering::Relaxed);
         }
         if trail.lost() > 0 {
             let records = trail.lost();

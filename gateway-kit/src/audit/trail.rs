@@ -32,6 +32,8 @@ pub(super) struct Trail {
     chain: Chain,
     /// What must stand before the next record.
     owed: Owed,
+    /// How many records were not written so far, told or not.
+    unkept: u64,
 }
 
 /// What must be written before anything else.
@@ -50,6 +52,7 @@ impl Trail {
             sink,
             chain: Chain::default(),
             owed: Owed::default(),
+            unkept: 0,
         };
         match tail {
             Tail::Empty => trail.owed.begins = Some(None),
@@ -75,6 +78,11 @@ impl Trail {
     /// How many records were not written, and are not told yet.
     pub(super) fn lost(&self) -> u64 {
         self.owed.lost
+    }
+
+    /// How many records were not written so far.
+    pub(super) fn unkept(&self) -> u64 {
+        self.unkept
     }
 
     /// Opens the sink anew. What was written goes on there; where another chain stands, this one
@@ -135,7 +143,10 @@ impl Trail {
             Entry::Begins(reason) => self.owed.begins = Some(reason),
             Entry::Torn => self.owed.torn = true,
             Entry::Lost(count) => self.owed.lost += count,
-            Entry::Record(..) => self.owed.lost += 1,
+            Entry::Record(..) => {
+                self.owed.lost += 1;
+                self.unkept += 1;
+            }
         }
     }
 

@@ -20,6 +20,10 @@ const DEMO_SERVER: &str = "demo-server";
 const PRINT_CONFIG: &str = "print-config";
 const GUARD: &str = "guard";
 const AUDIT: &str = "audit";
+const HEALTH: &str = "health";
+const URL: &str = "url";
+const STATUS: &str = "status";
+const JSON: &str = "json";
 const VERIFY: &str = "verify";
 const FILE: &str = "file";
 
@@ -50,6 +54,14 @@ pub(crate) enum Request {
         client: Client,
     },
     DemoServer,
+    Health {
+        asked: Asked,
+        url: Option<String>,
+    },
+    Status {
+        asked: Asked,
+        json: bool,
+    },
     AuditVerify(Vec<PathBuf>),
     Guard {
         marker: String,
@@ -83,6 +95,16 @@ pub(crate) fn read(
             let name = inner.get_one::<String>(CLIENT).map_or("", String::as_str);
             let client = Client::named(name).ok_or_else(|| Error::about(CLIENT, "is unknown"))?;
             Request::PrintConfig { asked, client }
+        }
+        Some((HEALTH, inner)) => {
+            asked.take(inner);
+            let url = inner.get_one(URL).cloned();
+            Request::Health { asked, url }
+        }
+        Some((STATUS, inner)) => {
+            asked.take(inner);
+            let json = inner.get_flag(JSON);
+            Request::Status { asked, json }
         }
         Some((GUARD, inner)) => Request::Guard {
             marker: inner.get_one(MARKER).cloned().unwrap_or_default(),
@@ -123,6 +145,8 @@ fn command(binary_name: &'static str) -> Command {
         .override_usage(format!(
             "{binary_name} [OPTIONS] -- COMMAND [ARGS]...\n       {binary_name} [OPTIONS] --demo\n       \
              {binary_name} [OPTIONS] {PRINT_CONFIG} --client CLIENT\n       \
+             {binary_name} [OPTIONS] {HEALTH} [--url URL]\n       \
+             {binary_name} [OPTIONS] {STATUS} [--json]\n       \
              {binary_name} {AUDIT} {VERIFY} FILE..."
         ))
         .after_help(AFTER_HELP)
@@ -146,6 +170,28 @@ fn command(binary_name: &'static str) -> Command {
                         .required(true)
                         .value_parser(PossibleValuesParser::new(Client::ALL.map(Client::name)))
                         .help("Whose configuration; claude-json is for .mcp.json"),
+                ),
+        )
+        .subcommand(
+            Command::new(HEALTH)
+                .about("Ask whether the gateway of the options given is well: 0 if so, else 1")
+                .args(arguments())
+                .arg(
+                    Arg::new(URL)
+                        .long(URL)
+                        .value_name("URL")
+                        .help("Another gateway's, such as http://127.0.0.1:8080/health/ready"),
+                ),
+        )
+        .subcommand(
+            Command::new(STATUS)
+                .about("Show sessions, children, rates and refusals of the gateway at --admin")
+                .args(arguments())
+                .arg(
+                    Arg::new(JSON)
+                        .long(JSON)
+                        .action(ArgAction::SetTrue)
+                        .help("Print the JSON document itself"),
                 ),
         )
         .subcommand(

@@ -7,6 +7,7 @@ use super::environment::{self, Environment};
 use super::error::{Error, quoted};
 use super::limits::{self, LIMITS};
 use super::options::*;
+use super::reached;
 use super::reading::{Reading, text, wrong};
 use super::tls::tls;
 use super::typed::{Source, Typed};
@@ -15,14 +16,15 @@ use super::warnings;
 use crate::fetch::Roots;
 use crate::print_config::token_variable;
 use crate::settings::{
-    AuditSink, ChildCommand, LogFormat, LogSettings, Settings, StartupCheck, default_workers, url,
+    AdminAddress, AuditSink, ChildCommand, LogFormat, LogSettings, Settings, StartupCheck,
+    default_workers, url,
 };
 use crate::static_tokens::TokenFile;
 use crate::tls::Tls;
 use mcp_proto::{Limits, Policy};
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use toml::Value;
@@ -43,6 +45,7 @@ pub(crate) struct Meaning {
     tls: Option<Tls>,
     startup_check: StartupCheck,
     audit: AuditSink,
+    admin: Option<AdminAddress>,
     /// What asks callers for a token, if anything does.
     asked_by: Option<String>,
     warnings: Vec<String>,
@@ -64,17 +67,7 @@ impl Meaning {
             value::service_version,
             display,
         )?;
-        let port = reading.one(PORT, 8080, value::port, |port| {
-            Value::from(i64::from(*port))
-        })?;
-        let host = vec![IpAddr::from(Ipv4Addr::LOCALHOST)];
-        let hosts = reading.many(HOST, host, value::address, display)?;
-        if hosts.is_empty() {
-            return Err(Error::about(
-                HOST,
-                "is an empty list; give an address to listen on",
-            ));
-        }
+        let listen = reached::listen(&mut reading)?;
         let path = reading.one(PATH, defaults.path, value::path, display)?;
         let public = |text: &str| value::public_url(text, &path);
         let public = reading.maybe(PUBLIC_URL, public, |(url, _)| display(url))?;
@@ -101,8 +94,13 @@ impl Meaning {
         }
         if authentication.asked_by.is_some()
             && public.is_none()
-            && let Some(warning) = warnings::of_addresses(&hosts, tls.is_some())
+            && let Some(warning) = warnings::of_addresses(&listen, tls.is_some())
         {
+            reading.remark(format!("warning: {warning}"));
+            authentication.warnings.push(warning);
+        }
+        let admin = reached::admin(&mut reading)?;
+        if let Some(warning) = admin.and_then(|admin| warnings::of_admin(admin.address)) {
             reading.remark(format!("warning: {warning}"));
             authentication.warnings.push(warning);
         }
@@ -110,7 +108,7 @@ impl Meaning {
             service_name,
             service_version,
             path,
-            ports: vec![port],
+            ports: vec![listen[0].port()],
             https: tls.is_some(),
             public_origin,
             allowed_hosts,
@@ -131,10 +129,7 @@ impl Meaning {
         };
         Ok(Self {
             policy: Policy { limits, ..policy },
-            listen: hosts
-                .into_iter()
-                .map(|ip| SocketAddr::new(ip, port))
-                .collect(),
+            listen,
             child,
             log,
             access_log,
@@ -147,6 +142,7 @@ impl Meaning {
             tls,
             startup_check: authentication.startup_check,
             audit,
+            admin,
             asked_by: authentication.asked_by,
             document: reading.document(),
             warnings: authentication.warnings,
@@ -177,6 +173,7 @@ impl Meaning {
             log: self.log,
             access_log: self.access_log,
             audit: self.audit,
+            admin: self.admin,
             token_file: self.token_file,
             token_variable: self.token_variable,
             tls: self.tls,

@@ -16,6 +16,7 @@ mod limits;
 mod meaning;
 mod oauth;
 mod options;
+mod reached;
 mod reading;
 mod tls;
 mod tokens;
@@ -25,6 +26,7 @@ mod warnings;
 
 pub use error::Error;
 
+use crate::health;
 use crate::print_config::configuration;
 use crate::settings::Settings;
 use command_line::{Asked, Request};
@@ -47,6 +49,15 @@ pub enum Invocation {
     Help(String),
     /// Be the demo server on stdin and stdout: [`crate::demo::serve`].
     DemoServer,
+    /// Ask whether a gateway is well: [`crate::health::ask`].
+    Health(health::Asked),
+    /// Ask how things stand: [`crate::status::ask`].
+    Status {
+        /// Whom to ask.
+        asked: health::Asked,
+        /// Whether the document is wanted as it came.
+        json: bool,
+    },
     /// Verify these files of audit records, in this order.
     AuditVerify(Vec<PathBuf>),
     /// Be the guard of a gateway: `guard::run` with stdin.
@@ -70,6 +81,16 @@ pub fn parse(
     Ok(match command_line::read(args, binary_name)? {
         Request::Text(text) => Invocation::Help(text),
         Request::DemoServer => Invocation::DemoServer,
+        Request::Health { url: Some(url), .. } => {
+            Invocation::Health(health::Asked { url, verify: true })
+        }
+        Request::Health { asked, url: None } => {
+            Invocation::Health(reached::health(&typed(asked, &env)?)?)
+        }
+        Request::Status { asked, json } => Invocation::Status {
+            asked: reached::status(&typed(asked, &env)?)?,
+            json,
+        },
         Request::AuditVerify(files) => Invocation::AuditVerify(files),
         Request::Guard { marker } => Invocation::Guard { marker },
         Request::PrintConfig { asked, client } => {
@@ -95,6 +116,11 @@ pub fn parse(
 
 /// Lays the three layers over each other and reads the result.
 fn understand(asked: Asked, env: &Environment) -> Result<Meaning, Error> {
+    Meaning::of(&typed(asked, env)?, env)
+}
+
+/// Lays the three layers over each other.
+fn typed(asked: Asked, env: &Environment) -> Result<Typed, Error> {
     let variable = || environment::value(env, "MCP_GATEWAY_CONFIG").map(PathBuf::from);
     let mut typed = Typed::default();
     if let Some(path) = asked.config.or_else(variable) {
@@ -102,5 +128,5 @@ fn understand(asked: Asked, env: &Environment) -> Result<Meaning, Error> {
     }
     typed.overlay(environment::read(env)?)?;
     typed.overlay(asked.typed)?;
-    Meaning::of(&typed, env)
+    Ok(typed)
 }

@@ -45,6 +45,7 @@ pub(crate) const DEMO: &str = "demo";
 pub(crate) const CWD: &str = "cwd";
 pub(crate) const ENV: &str = "env";
 pub(crate) const STARTUP_PROBE: &str = "startup-probe";
+pub(crate) const ADMIN: &str = "admin";
 pub(crate) const GUARD: &str = "guard";
 pub(crate) const LOG_FORMAT: &str = "log-format";
 pub(crate) const ACCESS_LOG: &str = "access-log";
@@ -75,6 +76,7 @@ const OPTIONS: &[Spec] = &[
     Spec { name: ENV, value: "NAME[=VALUE]", shape: Shape::Many, help: "A variable for the server: NAME passes the gateway's own on" },
     Spec { name: STARTUP_PROBE, value: "on|off", shape: Shape::Switch, help: "Start the server once at the start, to see that it works [default: on]" },
     Spec { name: GUARD, value: "on|off", shape: Shape::Switch, help: "Keep a small process that ends the children if the gateway is killed [default: on]" },
+    Spec { name: ADMIN, value: "ADDRESS:PORT|off", shape: Shape::One, help: "Where /metrics and /status are served, to whoever operates this [default: 127.0.0.1:9090]" },
     Spec { name: LOG_FORMAT, value: "text|json", shape: Shape::One, help: "The form of the log on stderr [default: text]" },
     Spec { name: LOG_LEVEL, value: "FILTER", shape: Shape::One, help: "What is logged: error, warn, info, debug, or a tracing filter [default: info]" },
     Spec { name: ACCESS_LOG, value: "on|off", shape: Shape::Switch, help: "A line on stderr for each request, whatever the level [default: on]" },

@@ -2,7 +2,7 @@
 
 use crate::settings::LogFormat;
 use http::Uri;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -67,6 +67,15 @@ pub(crate) fn address(text: &str) -> Result<IpAddr, String> {
         "is not an IP address; give one such as 127.0.0.1, ::1 or 0.0.0.0, and the port with port"
             .to_owned()
     })
+}
+
+/// The admin address; `None` if there is to be none.
+pub(crate) fn admin(text: &str) -> Result<Option<SocketAddr>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let address = text.parse().map(Some);
+    address.map_err(|_| "is neither off nor an address such as 127.0.0.1:9090".to_owned())
 }
 
 /// The endpoint's path: plain segments, so that no client or proxy can spell it in another way.

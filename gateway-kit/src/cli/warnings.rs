@@ -1,9 +1,9 @@
 //! What is allowed but may not be meant, a line each.
 
 use super::auth_options::{REQUIRED_SCOPES, SCOPE};
-use super::options::{HOST, PUBLIC_URL};
+use super::options::{ADMIN, HOST, PUBLIC_URL};
 use mcp_proto::auth::{AuthPolicy, ScopeRule, VerifierKind};
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 /// The methods of MCP, over its revisions: those that end in `/` stand for all that begin so.
 const METHODS: [&str; 14] = [
@@ -94,8 +94,9 @@ fn guards_all(rule: &ScopeRule, method: &str) -> bool {
 }
 
 /// What may be wrong with addresses that callers with tokens come to, where there is no public URL.
-pub(super) fn of_addresses(addresses: &[IpAddr], tls: bool) -> Option<String> {
-    let ip = addresses.iter().find(|ip| !ip.is_loopback())?;
+pub(super) fn of_addresses(addresses: &[SocketAddr], tls: bool) -> Option<String> {
+    let mut ips = addresses.iter().map(SocketAddr::ip);
+    let ip = ips.find(|ip| !ip.is_loopback())?;
     let unencrypted = match tls {
         true => "",
         false => {
@@ -107,6 +108,17 @@ pub(super) fn of_addresses(addresses: &[IpAddr], tls: bool) -> Option<String> {
         "{HOST}: {ip} can be reached from other machines, and there is no {PUBLIC_URL}: \
          {unencrypted}OAuth clients need {PUBLIC_URL}"
     ))
+}
+
+/// What may be wrong with the admin address.
+pub(super) fn of_admin(address: SocketAddr) -> Option<String> {
+    let ip = address.ip();
+    (!ip.is_loopback()).then(|| {
+        format!(
+            "{ADMIN}: {ip} can be reached from other machines, and whoever reaches it is not asked \
+             who they are: it tells of sessions, callers' addresses and refusals"
+        )
+    })
 }
 
 #[cfg(test)]

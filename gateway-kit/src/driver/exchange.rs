@@ -14,6 +14,7 @@ use mcp_proto::{
 
 use super::Driver;
 use super::inbox::{Connection, ExchangeInbox, UpstreamInbox};
+use crate::metrics::Raised;
 
 /// What is to be sent to the client, in this order.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub struct DrivenExchange {
     upstream: Option<Arc<UpstreamInbox>>,
     /// Bytes of the request's body that stand in the budget.
     reserved: usize,
+    /// While its response is an event stream.
+    streaming: Option<Raised>,
 }
 
 impl DrivenExchange {
@@ -57,6 +60,7 @@ impl DrivenExchange {
             inbox: None,
             upstream: None,
             reserved: 0,
+            streaming: None,
         };
         let connection = &this.connection;
         let inbox = &mut this.inbox;
@@ -78,7 +82,12 @@ impl DrivenExchange {
                 ExchangeOutput::ToUpstream { upstream, mail } => self.post(upstream, mail),
                 ExchangeOutput::Audit(record) => self.driver.audit(record),
                 ExchangeOutput::Access(record) => self.driver.access(&record),
-                ExchangeOutput::Head(head) => return Some(Response::Head(head)),
+                ExchangeOutput::Head(head) => {
+                    if head.length.is_none() {
+                        self.streaming = Some(Raised::new(&self.driver.metrics().streams));
+                    }
+                    return Some(Response::Head(head));
+                }
                 ExchangeOutput::Chunk(frame) => return Some(Response::Chunk(frame)),
                 ExchangeOutput::End => return Some(Response::End),
             }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Waker};
 
+use super::standing::Shown;
 use mcp_proto::{Exchange, ExchangeId, ExchangeMail, Now, UpstreamMail};
 
 /// A connection, as an upstream closes it whose reader has stopped.
@@ -91,6 +92,8 @@ impl ExchangeInbox {
 #[derive(Default)]
 pub(super) struct UpstreamInbox {
     state: Mutex<UpstreamInboxState>,
+    /// How its upstream stands, for whoever asks from outside.
+    pub(super) shown: Shown,
 }
 
 #[derive(Default)]

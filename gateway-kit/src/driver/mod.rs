@@ -9,6 +9,7 @@ mod clock;
 mod exchange;
 mod inbox;
 mod prepared;
+mod standing;
 mod sweep;
 mod upstream;
 mod verification;
@@ -29,7 +30,7 @@ use mcp_proto::{
 };
 use tracing::warn;
 
-use self::clock::Clock;
+pub(crate) use self::clock::Clock;
 pub use self::exchange::{DrivenExchange, Response};
 pub use self::inbox::Connection;
 use self::inbox::{ExchangeInbox, UpstreamInbox, lock};
@@ -41,6 +42,7 @@ use self::verification::Verifier;
 use crate::access::AccessWriter;
 use crate::audit::AuditWriter;
 use crate::guard::GuardHandle;
+use crate::metrics::{Metrics, Raised};
 use crate::outside::Outside;
 use crate::settings::ChildCommand;
 
@@ -110,6 +112,7 @@ pub struct Driver {
     upstreams: RwLock<HashMap<UpstreamId, Arc<UpstreamInbox>>>,
     next_exchange: AtomicU64,
     body_bytes: AtomicUsize,
+    metrics: Metrics,
     sweep: Arc<Sweep>,
     limits: Limits,
     equipment: Equipment,
@@ -147,6 +150,7 @@ impl Driver {
             upstreams: RwLock::default(),
             next_exchange: AtomicU64::new(1),
             body_bytes: AtomicUsize::new(0),
+            metrics: Metrics::new(env!("CARGO_PKG_VERSION"), limits.body_budget_bytes),
             sweep: Arc::default(),
             limits,
             equipment,
@@ -228,12 +232,25 @@ impl Driver {
         if record.event == (AuditEvent::Probed { passed: false }) {
             warn!("start-up probe failed: the wrapped server did not answer initialize");
         }
+        self.metrics.count_audit(&record, self.now());
         self.equipment.audit.write(record);
     }
 
     /// Takes note of what became of a request.
     fn access(&self, record: &AccessRecord) {
+        self.metrics.count_access(record, self.now());
         self.equipment.access.write(record);
+    }
+
+    /// Takes note that a connection was accepted; it counts as open until what is returned is
+    /// dropped.
+    pub fn connected(&self) -> Raised {
+        Raised::new(&self.metrics.connections)
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Takes note that audit records cannot be kept.

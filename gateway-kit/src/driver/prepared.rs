@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use mcp_proto::Instance;
 use mcp_proto::auth::StartupFailure;
+use mcp_proto::{Refusal, RequestHead};
 use rustls::ServerConfig;
 use tracing::{error, warn};
 
 use super::{Callbacks, Driver, Equipment};
 use crate::access::{AccessLog, AccessWriter};
+use crate::admin::{self, Admin};
 use crate::audit::AuditLog;
 use crate::fetch::Client;
 use crate::guard::GuardHandle;
@@ -21,9 +23,6 @@ use crate::static_tokens::TokenFile;
 use crate::tls::Tls;
 use crate::watch::Watch;
 
-/// How the gateway names itself to other servers.
-const USER_AGENT: &str = concat!("mcp-gateway/", env!("CARGO_PKG_VERSION"));
-
 /// A gateway that has begun to work, and serves nobody yet. Dropping it drains the driver, which goes on
 /// to be driven until that is done, and ends the audit trail.
 pub struct Prepared {
@@ -32,6 +31,8 @@ pub struct Prepared {
     audit: AuditLog,
     /// Held for its end.
     _access: Option<AccessLog>,
+    /// Answers until everything has ended.
+    admin: Option<Admin>,
     startup_check: StartupCheck,
     token_file: Option<TokenFile>,
     /// Reads the static tokens again.
@@ -62,6 +63,10 @@ impl Prepared {
         for warning in tls.iter().flat_map(Tls::warnings) {
             warn!("{warning}");
         }
+        let admin = match settings.admin {
+            Some(address) => admin::bind(address)?,
+            None => None,
+        };
         let mut entropy = [0; 40];
         getrandom::fill(&mut entropy).map_err(io::Error::other)?;
         let (seed, instance) = entropy.split_at(32);
@@ -88,7 +93,10 @@ impl Prepared {
             false => None,
         };
         let outside = match settings.policy.auth.asks_others() {
-            true => Some(Outside::start(Client::new(USER_AGENT, &settings.roots))?),
+            true => Some(Outside::start(Client::new(
+                crate::USER_AGENT,
+                &settings.roots,
+            ))?),
             false => None,
         };
         let equipment = Equipment {
@@ -103,21 +111,36 @@ impl Prepared {
             audited,
             outside,
         };
-        Ok(Self {
+        let mut prepared = Self {
             driver: Driver::new(settings.policy, equipment, callbacks, seed),
             url,
             audit,
             _access: access,
+            admin: None,
             startup_check: settings.startup_check,
             token_file: settings.token_file,
             watch: None,
             tls: tls.map(Tls::serve).transpose()?,
-        })
+        };
+        if let Some(listener) = admin {
+            let driver = Arc::downgrade(&prepared.driver);
+            let answers = move |head: &RequestHead<'_>| match driver.upgrade() {
+                Some(driver) => driver.answer(head),
+                None => Refusal::Draining.into(),
+            };
+            prepared.admin = Some(Admin::start(listener, Box::new(answers))?);
+        }
+        Ok(prepared)
     }
 
     /// The driver.
     pub fn driver(&self) -> &Arc<Driver> {
         &self.driver
+    }
+
+    /// The admin address that is bound, if there is one; a port that was 0 is told.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::address)
     }
 
     /// The URL that clients use.

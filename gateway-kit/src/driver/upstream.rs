@@ -120,6 +120,7 @@ impl DrivenUpstream {
         for inbox in self.written_to.drain(..) {
             inbox.wake();
         }
+        self.inbox.shown.set(self.upstream.standing());
         None
     }
 

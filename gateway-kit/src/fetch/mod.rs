@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::Request;
 use mcp_proto::auth::{FetchFailure, Fetched};
 use rustls::crypto::aws_lc_rs;
-use ureq::tls::TlsConfig;
+use ureq::tls::{TlsConfig, TlsConfigBuilder};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Error};
@@ -52,8 +52,17 @@ impl Client {
     /// A client that calls itself `user_agent` (RFC 9110 section 10.1.5), `NAME/VERSION`, and
     /// believes `roots`.
     pub fn new(user_agent: &str, roots: &Roots) -> Self {
-        let tls = TlsConfig::builder()
-            .root_certs(roots.to_ureq())
+        Self::with(user_agent, TlsConfig::builder().root_certs(roots.to_ureq()))
+    }
+
+    /// A client that believes any certificate: only for what is asked of this machine itself, and
+    /// holds no secret.
+    pub(crate) fn unverified(user_agent: &str) -> Self {
+        Self::with(user_agent, TlsConfig::builder().disable_verification(true))
+    }
+
+    fn with(user_agent: &str, tls: TlsConfigBuilder) -> Self {
+        let tls = tls
             .unversioned_rustls_crypto_provider(Arc::new(aws_lc_rs::default_provider()))
             .build();
         let config = Agent::config_builder()
