@@ -4,6 +4,7 @@
 //! again in that role, and in that of the gateway, which is a line of shell.
 
 #![cfg(target_os = "linux")]
+#![allow(clippy::disallowed_methods, reason = "tests wait for what is outside")]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
