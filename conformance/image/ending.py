@@ -25,15 +25,29 @@ GRACE = "10"
 
 def checks(bench):
     build(bench)
-    yield "SIGTERM: a call in flight is answered, and the exit code is 0", lambda: drained(bench)
-    yield "SIGTERM: within ten seconds, whatever the server does", lambda: stubborn(bench)
+    yield "SIGTERM: a call in flight is answered, and the exit code is 0", lambda: drained(bench, GATEWAY, [])
     yield "Ctrl-C in a terminal is one signal, not two", lambda: interrupted(bench)
-    with bench.container("children", STUBBORN, options=TOKENS) as container:
-        yield f"{CHILDREN} orphans leave no zombie", lambda: orphans(container)
-        yield f"{CHILDREN} sessions leave no zombie", lambda: sessions(container)
-        yield "a session takes along what left its group", lambda: swept(container)
-    yield "a gateway that is killed takes all along", lambda: killed(bench, [])
-    yield "so it does below an init of the engine's", lambda: killed(bench, ["--init"])
+    harness.run_quietly(
+        ["cargo", "build", "--locked", "-p", "gateway-smol"], "cargo build", cwd=harness.ROOT
+    )
+    # No image has the other binary. In a place where libraries are it can stand in for the first.
+    smol = harness.TARGET / "debug" / "mcp-gateway-smol"
+    for binary, options in {
+        "mcp-gateway": [],
+        "mcp-gateway-smol": ["--volume", f"{smol}:/usr/local/bin/mcp-gateway:ro"],
+    }.items():
+        yield from checks_of(bench, binary, options)
+
+
+def checks_of(bench, binary, options):
+    yield f"{binary}: a drain answers what is in flight", lambda: drained(bench, STUBBORN, options)
+    yield f"{binary}: it ends within ten seconds, whatever the server does", lambda: stubborn(bench, options)
+    with bench.container("children", STUBBORN, options=[*TOKENS, *options]) as container:
+        yield f"{binary}: {CHILDREN} orphans leave no zombie", lambda: orphans(container)
+        yield f"{binary}: {CHILDREN} sessions leave no zombie", lambda: sessions(container)
+        yield f"{binary}: a session takes along what left its group", lambda: swept(container)
+    yield f"{binary}: killed, it takes all along", lambda: killed(bench, options)
+    yield f"{binary}: so it does below an init of the engine's", lambda: killed(bench, ["--init", *options])
 
 
 def build(bench):
@@ -66,15 +80,15 @@ def calls(container):
     return sum('"audit":' in line and '"method":"tools/call"' in line for line in lines)
 
 
-def drained(bench):
-    with bench.container("drained", GATEWAY, "--demo", options=DEMO) as container:
+def drained(bench, image, options):
+    with bench.container("drained", image, "--demo", options=[*DEMO, *options]) as container:
         with slow_call(container):
             bench.podman("stop", "--time", GRACE, container.name)
         assert container.exit_code() == 0
 
 
-def stubborn(bench):
-    with bench.container("stubborn", STUBBORN, options=TOKENS) as container:
+def stubborn(bench, options):
+    with bench.container("stubborn", STUBBORN, options=[*TOKENS, *options]) as container:
         session = container.initialize()
         container.call(session, "stay")
         with ThreadPoolExecutor(1) as pool:

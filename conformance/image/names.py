@@ -8,6 +8,7 @@ import ssl
 import struct
 import subprocess
 import threading
+from functools import partial
 
 import harness
 from podman import GATEWAY
@@ -30,16 +31,20 @@ def checks(bench):
     host = network["subnets"][0]["gateway"]
     certificate = authority(bench.out)
     with issuer(certificate) as port, name_server(host):
-        run = lambda name, **how: starts(bench, certificate, host, name, port, **how)
-        yield "a name is found in /etc/hosts", lambda: run(BY_FILE)
-        yield "a name is found by DNS", lambda: run(BY_DNS)
-        yield "a name that there is not is told", lambda: run(UNKNOWN, fails="lookup")
-        yield "an authority that was not named is not trusted", lambda: run(BY_DNS, trusted=False, fails="certificate")
+        start = partial(starts, bench, certificate, host, port)
+        yield "a name is found in /etc/hosts", lambda: start(BY_FILE)
+        yield "a name is found by DNS", lambda: start(BY_DNS)
+        yield "a name that there is not is told", lambda: start(UNKNOWN, fails="lookup")
+        yield (
+            "an authority that was not named is not trusted",
+            lambda: start(BY_DNS, trusted=False, fails="certificate"),
+        )
 
 
-def starts(bench, certificate, host, name, port, trusted=True, fails=None):
+def starts(bench, certificate, host, port, name, trusted=True, fails=None):
     """Starts a gateway, which tries its issuer before it serves."""
-    options = ["--dns", host, "--add-host", f"{BY_FILE}:{host}", "--volume", f"{certificate}:/authority.pem:ro"]
+    options = ["--dns", host, "--add-host", f"{BY_FILE}:{host}"]
+    options += ["--volume", f"{certificate}:/authority.pem:ro"]
     if trusted:
         options += ["--env", "SSL_CERT_FILE=/authority.pem"]
     command = [
@@ -56,14 +61,15 @@ def starts(bench, certificate, host, name, port, trusted=True, fails=None):
 
 
 def authority(place):
-    """A certificate that vouches for itself, with its key in the same file."""
+    """A certificate that vouches for itself, with its key beside it."""
     file = place / "authority.pem"
     names = ",".join(f"DNS:{name}" for name in (BY_FILE, BY_DNS, UNKNOWN))
     subprocess.run(
         [
             "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
             "-days", "2", "-subj", "/CN=issuer", "-addext", f"subjectAltName={names}",
-            "-addext", "basicConstraints=critical,CA:FALSE", "-keyout", file.with_suffix(".key"), "-out", file,
+            "-addext", "basicConstraints=critical,CA:FALSE",
+            "-keyout", file.with_suffix(".key"), "-out", file,
         ],
         check=True, capture_output=True,
     )

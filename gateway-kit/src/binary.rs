@@ -13,7 +13,7 @@ use crate::settings::Settings;
 use crate::{audit, demo, descriptors, guard, health, logging, status};
 
 /// Does what the command line says, for the binary of this name; `serve` serves until it is told to
-/// stop. The log has been set up by then. As PID 1 it has a child do all that: see [`init`]. To be called
+/// stop. The log has been set up by then. As PID 1 it has a child do all that: see `init`. To be called
 /// first in `main`: see [`descriptors::close_inherited`].
 pub fn main(binary_name: &'static str, serve: impl FnOnce(Settings) -> io::Result<()>) -> ExitCode {
     if let Err(error) = descriptors::close_inherited() {
