@@ -46,8 +46,11 @@ fn be_the_gateway() {
         return;
     };
     init::unblock_signals().unwrap();
-    let error = Command::new("sh").args(["-c", &script]).exec();
-    panic!("there is no sh: {error}");
+    // A shell cannot trap what was ignored when it started, as INT and QUIT are for a job in the background.
+    let error = Command::new("env")
+        .args(["--default-signal", "sh", "-c", &script])
+        .exec();
+    panic!("there is no env: {error}");
 }
 
 struct Init {
