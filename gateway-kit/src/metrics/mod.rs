@@ -4,18 +4,22 @@
 //! that were found before; how things stand is asked when somebody wants to know ([`Levels`]). Labels
 //! are of closed sets: none has a value that a client chooses.
 
+mod levels;
 mod process;
 mod recent;
 mod requests;
 mod series;
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use mcp_proto::auth::VerifierKind;
-use mcp_proto::{AccessRecord, AuditEvent, AuditRecord, Now, Refusal, SessionEnd, Standing};
+use mcp_proto::{AccessRecord, AuditEvent, AuditRecord, Now, Refusal, SessionEnd};
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Registry, TextEncoder};
 
+use self::levels::LevelMetrics;
+pub use self::levels::Levels;
 use self::process::ProcessMetrics;
 use self::recent::Recent;
 pub use self::recent::{LastRefusal, Rates};
@@ -49,25 +53,10 @@ const RATES: [(Refusal, &str); 3] = [
     (Refusal::TooManyRequests, "requests"),
 ];
 
-/// How things stand, as it is asked when the text is wanted.
-#[derive(Clone, Copy, Debug)]
-pub struct Levels {
-    /// Sessions, children, and who waits for room.
-    pub standing: Standing,
-    /// Bytes that wait for children's stdin.
-    pub stdin_bytes: usize,
-    /// Bytes of request bodies that stand in the budget.
-    pub body_bytes: usize,
-    /// Audit records that wait for the sink.
-    pub audit_waiting: usize,
-    /// Audit records that were lost so far.
-    pub audit_lost: u64,
-    /// Lines of the access log that were lost so far.
-    pub access_lost: u64,
-}
-
 /// Everything that is counted.
 pub struct Metrics {
+    /// Held by whoever makes the text.
+    telling: Mutex<()>,
     registry: Registry,
     requests: Requests,
     post_seconds: Histogram,
@@ -93,26 +82,13 @@ pub struct Metrics {
     recent: Recent,
 }
 
-/// What [`Levels`] are told by.
-struct LevelMetrics {
-    sessions: IntGauge,
-    waiting: IntGauge,
-    children: IntGauge,
-    ready: IntGauge,
-    stdin_bytes: IntGauge,
-    body_bytes: IntGauge,
-    audit_waiting: IntGauge,
-    audit_lost: IntCounter,
-    access_lost: IntCounter,
-    log_lost: IntCounter,
-}
-
 impl Metrics {
     /// All at zero. `version` is the gateway's, `body_budget` the most bytes of request bodies.
     pub fn new(version: &str, body_budget: usize) -> Self {
         let registry = Registry::new();
         let add = &registry;
         Self {
+            telling: Mutex::default(),
             requests: Requests::new(add),
             post_seconds: histogram(
                 add,
@@ -235,6 +211,8 @@ impl Metrics {
 
     /// All of it, in Prometheus's text format (version 0.0.4).
     pub fn to_text(&self, levels: &Levels) -> String {
+        // Two at a time would each add what is new to the counters that are counted elsewhere.
+        let _one = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
         self.levels.set(levels);
         self.process.read();
         let families = self.registry.gather();
@@ -329,78 +307,10 @@ fn signed(value: impl TryInto<i64>) -> i64 {
     value.try_into().unwrap_or(i64::MAX)
 }
 
-impl LevelMetrics {
-    fn new(add: &Registry, body_budget: usize) -> Self {
-        let budget = gauge(
-            add,
-            "request_body_budget_bytes",
-            "The most bytes of request bodies at a time",
-        );
-        budget.set(signed(body_budget));
-        Self {
-            sessions: gauge(add, "sessions", "Sessions that are open or being opened"),
-            waiting: gauge(
-                add,
-                "requests_waiting",
-                "Requests that wait for room for a session",
-            ),
-            children: gauge(add, "children", "Children that have not ended"),
-            ready: gauge(
-                add,
-                "ready",
-                "Whether further clients may come, as /health/ready says: 1 if so, else 0",
-            ),
-            stdin_bytes: gauge(
-                add,
-                "child_stdin_waiting_bytes",
-                "Bytes that wait for children to read them",
-            ),
-            body_bytes: gauge(
-                add,
-                "request_bodies_bytes",
-                "Bytes of request bodies that are held now",
-            ),
-            audit_waiting: gauge(
-                add,
-                "audit_records_waiting",
-                "Audit records that wait for the sink",
-            ),
-            audit_lost: counter(
-                add,
-                "audit_records_lost_total",
-                "Audit records that were lost",
-            ),
-            access_lost: counter(
-                add,
-                "access_lines_lost_total",
-                "Lines of the access log that were lost",
-            ),
-            log_lost: counter(
-                add,
-                "log_lines_lost_total",
-                "Lines of the log that were lost",
-            ),
-        }
-    }
-
-    fn set(&self, levels: &Levels) {
-        let standing = levels.standing;
-        self.sessions.set(signed(standing.sessions));
-        self.waiting.set(signed(standing.waiting));
-        self.children.set(signed(standing.children));
-        self.ready.set(i64::from(standing.not_ready.is_none()));
-        self.stdin_bytes.set(signed(levels.stdin_bytes));
-        self.body_bytes.set(signed(levels.body_bytes));
-        self.audit_waiting.set(signed(levels.audit_waiting));
-        series::raise(&self.audit_lost, levels.audit_lost);
-        series::raise(&self.access_lost, levels.access_lost);
-        series::raise(&self.log_lost, crate::logging::lost_lines());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mcp_proto::Standing;
 
     fn text(metrics: &Metrics) -> String {
         let standing = Standing {
@@ -497,14 +407,5 @@ mod tests {
             });
             assert_eq!(all[1] - all[0], u64::from(is_rate), "{refusal:?}");
         }
-    }
-
-    #[test]
-    fn what_is_lost_is_told_once() {
-        let metrics = Metrics::new("1", 0);
-        for lost in [3, 3, 5] {
-            series::raise(&metrics.levels.audit_lost, lost);
-        }
-        assert_eq!(metrics.levels.audit_lost.get(), 5);
     }
 }
