@@ -36,9 +36,7 @@ def prepare():
     harness.install_npm(harness.CONFORMANCE / "fixtures", "fixtures")
     harness.install_npm(harness.CONFORMANCE / "clients", "clients")
     harness.install_python(HERE / "requirements.txt", "deploy-python")
-    (harness.CONFORMANCE / "image" / "bases").exists() and harness.run_quietly(
-        [harness.CONFORMANCE / "image" / "bases", "debian", "builder", "node"], "base images"
-    )
+    harness.run_quietly([harness.CONFORMANCE / "image" / "build", "gateway", "node"], "images")
     if "GATEWAY_BIN" not in os.environ:
         os.environ["GATEWAY_BIN"] = harness.gateway_binary()
 
@@ -80,7 +78,7 @@ class Bench:
         make("req", "-x509", *curve, "-keyout", "ca.key", "-out", "ca.pem", "-days", 2,
              "-subj", "/CN=an authority for a test")
         make("req", *curve, "-keyout", "privkey.pem", "-out", "request.pem", "-subj", f"/CN={HOST}")
-        (place / "names").write_text(f"subjectAltName=DNS:{HOST}\n")
+        (place / "names").write_text(f"subjectAltName=DNS:{HOST},DNS:*.example.com\n")
         make("x509", "-req", "-in", "request.pem", "-CA", "ca.pem", "-CAkey", "ca.key",
              "-CAcreateserial", "-days", 2, "-extfile", "names", "-out", "fullchain.pem")
         return place / "ca.pem"

@@ -1,6 +1,5 @@
 """docs/OPERATING.md, command by command, in containers; and what it promises of them, under load."""
 
-import contextlib
 import json
 import os
 import shutil
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import bench as benches
 import document
+import example
 import harness
 from bench import HOST
 
@@ -21,16 +21,21 @@ ROTATION = "Rotate a token"
 
 
 def run(bench):
+    bench.name_here(HOST, example.HOST)
     environment = prepare(bench)
     clone = checkout(bench, environment)
     shell = document.Shell(clone, environment)
+    rotation = Rotation(bench, clone)
     try:
         for block in document.blocks(OPERATING):
-            with under_load(bench, block, clone):
-                bench.check(block.name, lambda block=block: play(shell, block))
+            rotation.before(block)
+            bench.check(block.name, lambda block=block: play(shell, block))
+            rotation.after(block)
         deployed(bench, clone, environment)
+        example.run(bench, clone, environment)
     finally:
         shell.close()
+        rotation.end()
         clear(environment)
 
 
@@ -80,8 +85,9 @@ def stand_in(bench, environment):
     place = bench.out / "nginx-proxy"
     shutil.copytree(HERE / "nginx-proxy", place)
     (place / "certs").mkdir()
-    for suffix, name in {"crt": "fullchain.pem", "key": "privkey.pem"}.items():
-        shutil.copy(bench.authority.parent / name, place / "certs" / f"{HOST}.{suffix}")
+    for host in (HOST, example.HOST):
+        for suffix, name in {"crt": "fullchain.pem", "key": "privkey.pem"}.items():
+            shutil.copy(bench.authority.parent / name, place / "certs" / f"{host}.{suffix}")
     proxy, companion = (
         line.split()[-1] for line in (harness.ROOT / "deploy" / "compose.proxy.yaml").read_text().splitlines()
         if line.strip().startswith("image:")
@@ -145,23 +151,130 @@ def checkout(bench, environment):
     return clone
 
 
-def token(clone):
-    """The token that is good now: the last of the file's, or the one in .env."""
-    for file, mark in ((clone / "deploy" / "tokens" / "notes", ": "), (clone / "deploy" / ".env", "_API_TOKEN=")):
-        if file.exists():
-            return [line for line in file.read_text().splitlines() if mark in line][-1].split(mark)[1]
-    raise harness.Failed("there is no token")
+def tokens(clone):
+    """The tokens that are good now, the newest last."""
+    lines = (clone / "deploy" / "tokens" / "notes").read_text().splitlines()
+    return [line.split(": ")[1] for line in lines]
 
 
-@contextlib.contextmanager
-def under_load(bench, block, clone):
-    """Callers that change over to the newest token, while a block is run that rotates it."""
-    if block.heading != ROTATION:
-        yield
-        return
-    yield
+class Rotation:
+    """Callers that go on while the document's commands rotate the token, and change over in between."""
+
+    def __init__(self, bench, clone):
+        self.bench = bench
+        self.clone = clone
+        self.callers = None
+
+    def before(self, block):
+        if block.heading == ROTATION and self.callers is None:
+            file = self.bench.out / "rotation.json"
+            file.write_text(json.dumps({"front": URL, "old": tokens(self.clone)[-1]}))
+            self.callers = subprocess.Popen(
+                [self.bench.node, self.bench.clients / "rotation.mjs", file], text=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                env=os.environ | {"NODE_EXTRA_CA_CERTS": str(self.bench.authority)},
+            )
+            self.bench.check("callers are there when the token is rotated", self.going)
+
+    def going(self):
+        line = self.callers.stdout.readline()
+        assert line == "going\n", line + self.callers.communicate()[0]
+
+    def say(self, line):
+        self.callers.stdin.write(f"{line}\n")
+        self.callers.stdin.flush()
+
+    def after(self, block):
+        if self.callers is None or self.callers.poll() is not None:
+            return
+        if block.heading != ROTATION:
+            return
+        there = tokens(self.clone)
+        if len(there) > 1:
+            self.say(there[-1])
+        else:
+            self.say("stop")
+            self.bench.check("no request was refused while the token was rotated", self.well)
+
+    def well(self):
+        output, _ = self.callers.communicate(timeout=60)
+        assert self.callers.returncode == 0, output
+        harness.say(output.strip())
+
+    def end(self):
+        if self.callers and self.callers.poll() is None:
+            self.callers.kill()
+            self.callers.wait()
 
 
 def deployed(bench, clone, environment):
     """What holds of the containers that the document has brought up."""
-    pass
+    config = {"front": URL, "token": tokens(clone)[-1]}
+    inspect = lambda: json.loads(tools(environment, "podman", "inspect", "notes"))[0]
+    bench.check("the container can do no more than it has to", lambda: confined(inspect()))
+    bench.check("only this machine reaches the gateway past nginx", lambda: published(inspect()))
+    bench.check("its health check passes", lambda: tools(environment, "podman", "healthcheck", "run", "notes"))
+    bench.node_checks("through-nginx-proxy", "through.mjs", config)
+    bench.check("records have the client's address, not the proxy's", lambda: client_address(environment))
+    bench.check("http is sent on to https", redirected)
+    bench.check("a call in flight is answered when the service is stopped", lambda: drained(bench, config, environment))
+    bench.check("the service then ended well", lambda: ended_well(inspect()))
+
+
+def confined(container):
+    host = container["HostConfig"]
+    assert host["ReadonlyRootfs"] and not host["Privileged"]
+    assert host["RestartPolicy"]["Name"] == "unless-stopped", host["RestartPolicy"]
+    # The gateway is below what is the first process.
+    first = container["State"]["Pid"]
+    numbers = [first, *map(int, Path(f"/proc/{first}/task/{first}/children").read_text().split())]
+    assert len(numbers) > 1, numbers
+    for number in numbers:
+        fields = dict(
+            line.split(":\t", 1) for line in Path(f"/proc/{number}/status").read_text().splitlines()
+        )
+        assert fields["NoNewPrivs"] == "1", fields
+        assert int(fields["CapEff"], 16) == int(fields["CapBnd"], 16) == 0, fields
+        assert fields["Uid"].split() == ["65532"] * 4, fields
+
+
+def published(container):
+    ports = container["HostConfig"]["PortBindings"]
+    assert ports == {"8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8080"}]}, ports
+
+
+def client_address(environment):
+    log = tools(environment, "podman", "logs", "notes")
+    lines = [line for line in log.splitlines() if '"authenticated"' in line]
+    addresses = {json.loads(line)["ip"] for line in lines}
+    proxy = json.loads(tools(environment, "podman", "inspect", "nginx-proxy"))[0]
+    (network,) = proxy["NetworkSettings"]["Networks"].values()
+    # This machine, as seen from the network of the containers.
+    assert addresses == {network["Gateway"]}, (addresses, network["IPAddress"])
+
+
+def redirected():
+    printed = subprocess.run(
+        ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code} %{redirect_url}", f"http://{HOST}/mcp"],
+        stdout=subprocess.PIPE, text=True, check=True,
+    ).stdout
+    assert printed == f"301 {URL}", printed
+
+
+def drained(bench, config, environment):
+    file = bench.out / "drain.json"
+    file.write_text(json.dumps(config))
+    with subprocess.Popen(
+        [bench.node, bench.clients / "drain.mjs", file], text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env=os.environ | {"NODE_EXTRA_CA_CERTS": str(bench.authority)},
+    ) as client:
+        line = client.stdout.readline()
+        assert line == "under way\n", line + client.stdout.read()
+        tools(environment, "docker", "stop", "notes")
+        output, _ = client.communicate(timeout=60)
+        assert client.returncode == 0, output
+
+
+def ended_well(container):
+    assert container["State"]["ExitCode"] == 0, container["State"]
