@@ -124,7 +124,7 @@ class Bench:
         return self.service(
             name,
             [self.gateway, "--service-name", "notes", "--host", address, "--port", port,
-             "--audit", self.out / f"{name}.audit", *options, "--", self.node, self.fixtures / "workbench.mjs"],
+             "--admin", "off", "--audit", self.out / f"{name}.audit", *options, "--", self.node, self.fixtures / "workbench.mjs"],
             None, {TOKEN_VARIABLE: TOKEN},
         )
 
