@@ -290,9 +290,12 @@ impl Player<'_> {
         Ok(response.status)
     }
 
-    /// The gateway's own words are JSON; a refusal without any comes from below it.
+    /// A refusal tells its error as JSON; one without any words comes from below the gateway, and a
+    /// `/health` that is not well is no refusal.
     fn count(&mut self, response: &Response) {
-        self.refused += usize::from(response.status >= 400 && !response.body.is_empty());
+        let body = serde_json::from_slice::<Value>(&response.body);
+        let refused = body.is_ok_and(|body| body.get("error").is_some());
+        self.refused += usize::from(response.status >= 400 && refused);
     }
 
     fn expect(&mut self, on: &str, what: &Expected, checks: &[Check]) -> Result<(), String> {
