@@ -47,9 +47,11 @@ def play(shell, block):
 
 def prepare(bench):
     """Makes what Docker and nginx-proxy are here; answers the environment that finds it."""
-    # Addresses of containers are written down where those of another network would be found.
-    Path("/var/lib/cni").mkdir(exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "networks", "/var/lib/cni"], check=True)
+    # Addresses of containers are written down where those of another network would be found; and podman
+    # is to see that what ran when this was killed runs no more.
+    for place in ("/var/lib/cni", "/run/libpod", "/run/netns"):
+        Path(place).mkdir(exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "containers", place], check=True)
     configuration = bench.out / "containers.conf"
     configuration.write_text(
         '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]\n'
@@ -166,7 +168,8 @@ class Rotation:
         self.callers = None
 
     def before(self, block):
-        if block.heading == ROTATION and self.callers is None:
+        there = self.clone / "deploy" / "tokens" / "notes"
+        if block.heading == ROTATION and self.callers is None and there.exists():
             file = self.bench.out / "rotation.json"
             file.write_text(json.dumps({"front": URL, "old": tokens(self.clone)[-1]}))
             self.callers = subprocess.Popen(
