@@ -7,7 +7,7 @@
 import assert from 'node:assert/strict';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { config, open, ping } from './server.mjs';
+import { config, open, send } from './server.mjs';
 
 const SESSIONS = 2;
 const CALLERS = 8;
@@ -19,6 +19,7 @@ let token = config.old;
 let going = true;
 const sent = new Map();
 const refused = [];
+let id = 0;
 
 function count(used, what, status) {
   sent.set(used, (sent.get(used) ?? 0) + 1);
@@ -29,7 +30,8 @@ async function call(session) {
   while (going) {
     const used = token;
     try {
-      count(used, 'ping', (await ping(front, used, session)).status);
+      const message = { id: ++id, method: 'ping' };
+      count(used, 'ping', (await send(front, { token: used, session, message })).status);
     } catch (error) {
       count(used, 'ping', String(error.cause ?? error));
     }
