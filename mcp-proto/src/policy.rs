@@ -27,7 +27,8 @@ pub struct Policy {
     pub allowed_origins: Vec<Origin>,
     /// The HTML page at `/`, which tells a person in a browser what this is.
     pub page: String,
-    /// Whether one child is started at once, to see whether the wrapped server works.
+    /// Whether one child is started at once, to see whether the wrapped server works, and again after
+    /// starts that failed.
     pub startup_probe: bool,
     /// Who may come in.
     pub auth: AuthPolicy,

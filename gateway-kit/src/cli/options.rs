@@ -74,7 +74,7 @@ const OPTIONS: &[Spec] = &[
     Spec { name: DEMO, value: "on|off", shape: Shape::Flag, help: "Serve the demo server that is part of this binary" },
     Spec { name: CWD, value: "DIRECTORY", shape: Shape::One, help: "The directory in which the server runs [default: the gateway's]" },
     Spec { name: ENV, value: "NAME[=VALUE]", shape: Shape::Many, help: "A variable for the server: NAME passes the gateway's own on" },
-    Spec { name: STARTUP_PROBE, value: "on|off", shape: Shape::Switch, help: "Start the server once at the start, to see that it works [default: on]" },
+    Spec { name: STARTUP_PROBE, value: "on|off", shape: Shape::Switch, help: "Start the server once at the start, to see that it works, and again after starts that failed [default: on]" },
     Spec { name: GUARD, value: "on|off", shape: Shape::Switch, help: "Keep a small process that ends the children if the gateway is killed [default: on]" },
     Spec { name: ADMIN, value: "ADDRESS:PORT|off", shape: Shape::One, help: "Where /metrics and /status are served, to whoever operates this [default: 127.0.0.1:9090]" },
     Spec { name: LOG_FORMAT, value: "text|json", shape: Shape::One, help: "The form of the log on stderr [default: text]" },

@@ -22,6 +22,7 @@ mod admission;
 mod health;
 mod listing;
 mod mail;
+mod probe;
 mod sessions;
 mod wanted;
 
@@ -38,6 +39,7 @@ pub use self::listing::{ChildStanding, SessionStanding};
 pub use self::mail::GatewayMail;
 use self::mail::Letter;
 pub(crate) use self::mail::{Facts, News};
+use self::probe::Probe;
 pub(crate) use self::sessions::Owner;
 use self::sessions::{Session, Waiting};
 use crate::audit::{AuditRecord, SessionEnd};
@@ -51,7 +53,7 @@ use crate::id::{ExchangeId, SessionId, UpstreamId};
 use crate::policy::Policy;
 use crate::refusal::Refusal;
 use crate::time::{Instant, Now};
-use crate::upstream::{self, Opening, Purpose, UpstreamMail};
+use crate::upstream::{self, Opening, UpstreamMail};
 
 /// What the [`Gateway`] wants done. All of it can be done without waiting, and is to be done
 /// before the driver lets go of the gateway's lock: that keeps mail in order.
@@ -134,6 +136,7 @@ pub struct Gateway {
     failed_starts: u32,
     next_start: Instant,
     last_start: LastStart,
+    probe: Probe,
     draining: bool,
     outputs: VecDeque<GatewayOutput>,
 }
@@ -175,6 +178,7 @@ impl Gateway {
             waiting: VecDeque::new(),
             failed_starts: 0,
             next_start: now.monotonic,
+            probe: Probe::Rests,
             last_start: match policy.startup_probe {
                 true => LastStart::Probing,
                 false => LastStart::Succeeded,
@@ -184,7 +188,7 @@ impl Gateway {
             policy,
         };
         if gateway.policy.startup_probe {
-            gateway.open_child(None, Purpose::Probe, now);
+            gateway.start_probe(now);
         }
         gateway.drain_authenticator(now);
         gateway
@@ -229,6 +233,7 @@ impl Gateway {
         {
             self.forget_session(id, SessionEnd::ChildExited);
         }
+        self.probe_lost(upstream, now);
         self.serve_waiting(now);
     }
 
@@ -280,6 +285,9 @@ impl Gateway {
             return;
         }
         self.draining = true;
+        if self.probe_due().is_some() {
+            self.probe = Probe::Rests;
+        }
         for waiting in std::mem::take(&mut self.waiting) {
             self.refuse_route(waiting.exchange, Refusal::Draining);
         }
@@ -305,6 +313,9 @@ impl Gateway {
     pub fn handle_timeout(&mut self, now: Now) {
         self.authenticator.handle_timeout(now);
         self.drain_authenticator(now);
+        if self.probe_due().is_some_and(|due| due <= now.monotonic) {
+            self.start_probe(now);
+        }
         while let Some(&(due, id)) = self.expiries.first()
             && due <= now.monotonic
         {
@@ -334,7 +345,8 @@ impl Gateway {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let expiry = self.expiries.first().map(|&(due, _)| due);
         let verdict = self.authenticator.poll_timeout();
-        expiry.into_iter().chain(verdict).min()
+        let probe = self.probe_due();
+        expiry.into_iter().chain(verdict).chain(probe).min()
     }
 
     /// Whether no session is open, no child lives, and nothing is awaited. Verdicts may still be kept,

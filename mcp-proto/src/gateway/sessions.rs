@@ -274,7 +274,7 @@ impl Gateway {
         self.expiries.insert((due, id));
     }
 
-    fn retire(&mut self, upstream: UpstreamId, end: SessionEnd) {
+    pub(super) fn retire(&mut self, upstream: UpstreamId, end: SessionEnd) {
         let Some(child) = self.children.get_mut(&upstream) else {
             return;
         };
@@ -297,9 +297,7 @@ impl Gateway {
                 session.last_seen = now.monotonic;
                 let owner = session.owner.clone();
                 self.expire_at(id, now.monotonic + self.policy.limits.session_ttl);
-                self.failed_starts = 0;
-                self.next_start = now.monotonic;
-                self.last_start = LastStart::Succeeded;
+                self.start_succeeded(now);
                 let record = session_record(AuditEvent::SessionOpened, id, &owner, upstream);
                 self.outputs.push_back(GatewayOutput::Audit(record));
                 // Sessions that could not be asked while they were being opened can be now.
@@ -325,17 +323,7 @@ impl Gateway {
                 self.end_session(id, end);
                 self.serve_waiting(now);
             }
-            (News::Probed { passed }, ..) => {
-                self.outputs.push_back(GatewayOutput::Audit(AuditRecord {
-                    upstream: Some(upstream),
-                    ..AuditRecord::new(AuditEvent::Probed { passed })
-                }));
-                self.last_start = match passed {
-                    true => LastStart::Succeeded,
-                    false => LastStart::ProbeFailed,
-                };
-                self.retire(upstream, SessionEnd::Deleted);
-            }
+            (News::Probed { passed }, ..) => self.probed(upstream, passed, now),
             (News::Drained, ..) => {
                 self.children.remove(&upstream);
                 self.serve_waiting(now);
@@ -354,6 +342,7 @@ impl Gateway {
         // Half to one and a half times the delay, so that many clients do not come back at once.
         let jitter = delay.mul_f64(f64::from(self.random.next_u32()) / f64::from(u32::MAX));
         self.next_start = now.monotonic + delay / 2 + jitter;
+        self.probe_later(now);
     }
 
     pub(super) fn refuse_route(&mut self, exchange: ExchangeId, refusal: Refusal) {

@@ -354,7 +354,7 @@ fn a_gateway_is_ready_once_the_probe_was_answered_and_while_the_last_start_worke
 }
 
 #[test]
-fn a_gateway_whose_probe_failed_is_not_ready_until_a_session_opens() {
+fn a_gateway_whose_probe_failed_is_ready_once_a_session_opens() {
     let mut probing = policy();
     probing.startup_probe = true;
     let mut scene = Scene::of(probing);
@@ -367,8 +367,57 @@ fn a_gateway_whose_probe_failed_is_not_ready_until_a_session_opens() {
 }
 
 #[test]
-fn a_gateway_without_a_probe_is_ready_at_once() {
-    assert_eq!(ready(&mut Scene::new()), "");
+fn a_gateway_whose_starts_fail_probes_until_one_works() {
+    let mut probing = policy();
+    probing.startup_probe = true;
+    let mut scene = Scene::of(probing);
+    let (first, _) = scene.world.opened()[0];
+    let answer = b"{\"jsonrpc\":\"2.0\",\"id\":0,\"result\":{}}\n";
+    scene.world.child_writes(first, answer);
+    scene.settle();
+    scene.spawning_fails();
+    scene.initialize("2025-06-18");
+    assert_eq!(ready(&mut scene), "start-failed");
+    // Nobody comes any more; the probe finds that it still fails, and then that it does not.
+    scene.wait_secs(20);
+    assert_eq!(ready(&mut scene), "probe-failed");
+    scene.spawning_works();
+    scene.wait_secs(20);
+    let (last, by) = *scene.world.opened().last().unwrap();
+    assert_eq!(by, None);
+    scene.world.child_writes(last, answer);
+    scene.settle();
+    assert_eq!(ready(&mut scene), "");
+    let probes = scene.world.opened().iter().filter(|(_, by)| by.is_none());
+    assert_eq!(probes.count(), 3);
+    scene.wait_secs(600);
+    assert!(scene.world.gateway().is_idle());
+    assert_eq!(scene.world.gateway().poll_timeout(), None);
+}
+
+#[test]
+fn a_gateway_that_stops_probes_no_more() {
+    let mut probing = policy();
+    probing.startup_probe = true;
+    let mut scene = Scene::of(probing);
+    let (first, _) = scene.world.opened()[0];
+    scene.world.child_exits(first);
+    scene.settle();
+    scene.world.drain();
+    scene.wait_secs(60);
+    assert_eq!(scene.world.opened().len(), 1);
+    assert_eq!(scene.world.gateway().poll_timeout(), None);
+}
+
+#[test]
+fn a_gateway_without_a_probe_is_ready_at_once_and_never_probes() {
+    let mut scene = Scene::new();
+    assert_eq!(ready(&mut scene), "");
+    scene.spawning_fails();
+    scene.initialize("2025-06-18");
+    assert_eq!(ready(&mut scene), "start-failed");
+    scene.wait_secs(60);
+    assert!(scene.world.opened().iter().all(|(_, by)| by.is_some()));
 }
 
 /// Why `/health/ready` says no, empty if it says yes; `/health/live` says yes whatever that is.
