@@ -51,6 +51,7 @@ def checks_of(bench, binary, options):
 
 
 def build(bench):
+    subprocess.run([bench.here / "bases", "debian"], check=True)
     subprocess.run(
         [
             "buildah", "build", "--isolation", "chroot", "--format", "docker",
