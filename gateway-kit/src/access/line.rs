@@ -110,13 +110,22 @@ struct Line<'a> {
 impl Line<'_> {
     /// Begins as the lines of the log do.
     fn begin(&mut self, date: &str, micros: u32) {
-        let _ = match self.json {
-            true => write!(
-                self.text,
-                r#"{{"timestamp":"{date}.{micros:06}Z","level":"INFO","target":"access""#
-            ),
-            false => write!(self.text, "{date}.{micros:06}Z  INFO access:"),
+        let (before, after) = match self.json {
+            true => ("{\"timestamp\":\"", r#"","level":"INFO","target":"access""#),
+            false => ("", "  INFO access:"),
         };
+        self.text.push_str(before);
+        self.text.push_str(date);
+        self.fraction(1_000_000 + u64::from(micros));
+        self.text.push('Z');
+        self.text.push_str(after);
+    }
+
+    /// A point, and the digits of `one_and_digits` but the first, which holds their zeros in place.
+    fn fraction(&mut self, one_and_digits: u64) {
+        self.text.push('.');
+        let mut buffer = itoa::Buffer::new();
+        self.text.push_str(&buffer.format(one_and_digits)[1..]);
     }
 
     fn name(&mut self, name: &str) {
@@ -131,22 +140,24 @@ impl Line<'_> {
 
     fn number(&mut self, name: &str, number: u64) {
         self.name(name);
-        let _ = write!(self.text, "{number}");
+        self.text.push_str(itoa::Buffer::new().format(number));
     }
 
     fn milliseconds(&mut self, name: &str, duration: Duration) {
-        self.name(name);
-        let micros = duration.as_micros();
-        let _ = write!(self.text, "{}.{:03}", micros / 1000, micros % 1000);
+        self.number(
+            name,
+            u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+        );
+        self.fraction(1000 + u64::from(duration.subsec_micros() % 1000));
     }
 
     /// A value of which it is known that it is a word.
     fn known(&mut self, name: &str, value: impl std::fmt::Display) {
         self.name(name);
-        let _ = match self.json {
-            true => write!(self.text, "\"{value}\""),
-            false => write!(self.text, "{value}"),
-        };
+        let quote = if self.json { "\"" } else { "" };
+        self.text.push_str(quote);
+        let _ = write!(self.text, "{value}");
+        self.text.push_str(quote);
     }
 
     /// Any text: as it is if it is a word; else as a JSON string, in a line of text too.
