@@ -118,6 +118,12 @@ fn numbers_are_those_of_what_was_sent() {
             r#"requests_total{method="GET",outcome="client_error",route="unknown"}"#,
             1,
         ),
+        (r#"messages_total{method="initialize",outcome="ok"}"#, 1),
+        (r#"messages_total{method="tools/list",outcome="ok"}"#, 3),
+        (
+            r#"messages_total{method="tools/list",outcome="client_error"}"#,
+            1,
+        ),
         ("post_duration_seconds_count", 6),
         ("child_duration_seconds_count", 4),
         (r#"refusals_total{reason="session-required"}"#, 1),

@@ -72,36 +72,52 @@ fn health_is_asked_where_the_same_configuration_serves() {
         other => panic!("{args}: {other:?}"),
     };
     for (args, env, expected) in [
-        ("health", &[] as Env<'_>, "http://127.0.0.1:8080/health"),
-        ("health", &[("PORT", "5")], "http://127.0.0.1:5/health"),
+        (
+            "health",
+            &[] as Env<'_>,
+            "http://127.0.0.1:8080/health/ready",
+        ),
+        (
+            "health",
+            &[("PORT", "5")],
+            "http://127.0.0.1:5/health/ready",
+        ),
         (
             "health --port 6",
             &[("PORT", "5")],
-            "http://127.0.0.1:6/health",
+            "http://127.0.0.1:6/health/ready",
         ),
         (
             "--port 6 health",
             &[("PORT", "5")],
-            "http://127.0.0.1:6/health",
+            "http://127.0.0.1:6/health/ready",
         ),
         (
             "health",
             &[("MCP_GATEWAY_HOST", "0.0.0.0")],
-            "http://127.0.0.1:8080/health",
+            "http://127.0.0.1:8080/health/ready",
         ),
-        ("health --host 10.0.0.7", &[], "http://10.0.0.7:8080/health"),
-        (&format!("{config} health"), &[], "http://[::1]:4/health"),
+        (
+            "health --host 10.0.0.7",
+            &[],
+            "http://10.0.0.7:8080/health/ready",
+        ),
+        (
+            &format!("{config} health"),
+            &[],
+            "http://[::1]:4/health/ready",
+        ),
         ("health --url http://x/", &[("PORT", "x")], "http://x/"),
         (
             "health --tls-certificate /no/such",
             &[],
-            "https://127.0.0.1:8080/health",
+            "https://127.0.0.1:8080/health/ready",
         ),
         // What it has no use for is not read: it may be missing here, or be another user's.
         (
             "health --static-token-file /no/such --public-url x",
             &[("MCP_GATEWAY_AUTH", "no-such-verifier")],
-            "http://127.0.0.1:8080/health",
+            "http://127.0.0.1:8080/health/ready",
         ),
     ] {
         assert_eq!(url(args, env), expected);

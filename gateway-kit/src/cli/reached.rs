@@ -42,7 +42,7 @@ pub(super) fn admin(reading: &mut Reading<'_>) -> Result<Option<AdminAddress>, E
     })
 }
 
-/// `/health`, which is on loopback unless the gateway listens elsewhere only.
+/// `/health/ready`, which is on loopback unless the gateway listens elsewhere only.
 pub(super) fn health(typed: &Typed) -> Result<Asked, Error> {
     let first = reachable(listen(&mut Reading::new(typed))?[0]);
     if first.port() == 0 {
@@ -55,7 +55,7 @@ pub(super) fn health(typed: &Typed) -> Result<Asked, Error> {
         None => "http",
     };
     Ok(Asked {
-        url: format!("{scheme}://{first}/health"),
+        url: format!("{scheme}://{first}/health/ready"),
         verify: false,
     })
 }

@@ -5,6 +5,7 @@
 //! are of closed sets: none has a value that a client chooses.
 
 mod levels;
+mod messages;
 mod process;
 mod recent;
 mod requests;
@@ -20,6 +21,7 @@ use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Registry, TextE
 
 use self::levels::LevelMetrics;
 pub use self::levels::Levels;
+use self::messages::Messages;
 use self::process::ProcessMetrics;
 use self::recent::Recent;
 pub use self::recent::{LastRefusal, Rates};
@@ -59,6 +61,7 @@ pub struct Metrics {
     telling: Mutex<()>,
     registry: Registry,
     requests: Requests,
+    messages: Messages,
     post_seconds: Histogram,
     child_seconds: Histogram,
     body_bytes_in: IntCounter,
@@ -90,6 +93,7 @@ impl Metrics {
         Self {
             telling: Mutex::default(),
             requests: Requests::new(add),
+            messages: Messages::new(add),
             post_seconds: histogram(
                 add,
                 "post_duration_seconds",
@@ -175,6 +179,7 @@ impl Metrics {
         self.body_bytes_in.inc_by(record.bytes_in);
         self.body_bytes_out.inc_by(record.bytes_out);
         if requests::is_call(record) {
+            self.messages.count(record, outcome);
             self.post_seconds.observe(record.duration.as_secs_f64());
             if let Some(duration) = record.child_duration {
                 self.child_seconds.observe(duration.as_secs_f64());

@@ -1,4 +1,4 @@
-//! Requests by route, method and outcome.
+//! Requests by route, HTTP method and outcome.
 
 use std::sync::OnceLock;
 
@@ -36,7 +36,7 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 5] = [
         Self::Ok,
         Self::ClientError,
         Self::ServerError,
@@ -57,7 +57,7 @@ impl Outcome {
         }
     }
 
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::ClientError => "client_error",
