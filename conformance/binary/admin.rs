@@ -364,6 +364,10 @@ fn health_is_told_by_the_binary_itself() {
     let (mut gateway, admin) = start(Launch::demo());
     let port = gateway.address.port().to_string();
     let url = format!("http://{admin}/health/ready");
+    // Once the start-up probe has been answered.
+    eventually("it is ready", || {
+        Caller::new(admin).get("/health/ready").status == 200
+    });
     for arguments in [
         &["health", "--port", &port] as &[&str],
         &["--port", &port, "health", "--host", "0.0.0.0"],

@@ -5,6 +5,7 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use tempfile::TempDir;
 use super::http::{Caller, INITIALIZE, INITIALIZED, LIST, Response, receive};
 use super::processes::eventually;
 use super::run::{Gateway, Launch, shell_server};
+use crate::BINARY;
 
 /// A certificate and its key in the two files of a gateway.
 struct Files(TempDir);
@@ -375,4 +377,24 @@ fn what_cannot_be_served_with_is_said_at_the_start() {
         told.contains("tls-key") && told.contains("not the first certificate's"),
         "{told}"
     );
+}
+
+#[test]
+fn health_believes_the_operators_own_authorities() {
+    let made = made();
+    let files = Files::of(&made);
+    let gateway = Launch::demo().options(&files.options()).start();
+    let url = format!("https://{}/health", gateway.address);
+    for (authorities, healthy) in [("certificate", true), ("", false)] {
+        let file = match authorities {
+            "" => String::new(),
+            name => files.0.path().join(name).display().to_string(),
+        };
+        let asked = Command::new(BINARY)
+            .args(["health", "--url", &url])
+            .env("SSL_CERT_FILE", file)
+            .output()
+            .expect("it can be started");
+        assert_eq!(asked.status.success(), healthy, "{asked:?}");
+    }
 }

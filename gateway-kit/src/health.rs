@@ -15,13 +15,13 @@ const TIME: Duration = Duration::from_secs(5);
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 
 /// Whom to ask.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Asked {
     /// The URL.
     pub url: String,
-    /// Whether a certificate must lead to one that is known. That of a gateway on this machine is
-    /// rarely for the address at which it is asked.
-    pub verify: bool,
+    /// What a certificate must lead to; anything if `None`: that of a gateway on this machine is rarely
+    /// for the address at which it is asked.
+    pub roots: Option<Roots>,
 }
 
 /// Asks whether a gateway is well. Whether the answer's status is 200, and what is to be said of it, a line without its
@@ -53,9 +53,9 @@ pub(crate) fn get(asked: &Asked) -> Result<Fetched, String> {
         deadline: now + TIME,
         allow_private_addresses: true,
     };
-    let client = match asked.verify {
-        true => Client::new(crate::USER_AGENT, &Roots::default()),
-        false => Client::unverified(crate::USER_AGENT),
+    let client = match &asked.roots {
+        Some(roots) => Client::new(crate::USER_AGENT, roots),
+        None => Client::unverified(crate::USER_AGENT),
     };
     let answer = client.send(request, &bounds);
     answer.map_err(|why: FetchFailure| why.to_string())

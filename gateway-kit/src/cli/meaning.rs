@@ -318,7 +318,7 @@ fn variables(
 
 /// The certificates that are built in, and those of the file that other programs take them from
 /// too.
-fn roots(env: &Environment) -> Result<Roots, Error> {
+pub(super) fn roots(env: &Environment) -> Result<Roots, Error> {
     const VARIABLE: &str = "SSL_CERT_FILE";
     let mut roots = Roots::default();
     if let Some(path) = environment::value(env, VARIABLE) {

@@ -82,7 +82,8 @@ pub fn parse(
         Request::Text(text) => Invocation::Help(text),
         Request::DemoServer => Invocation::DemoServer,
         Request::Health { url: Some(url), .. } => {
-            Invocation::Health(health::Asked { url, verify: true })
+            let roots = Some(meaning::roots(&env)?);
+            Invocation::Health(health::Asked { url, roots })
         }
         Request::Health { asked, url: None } => {
             Invocation::Health(reached::health(&typed(asked, &env)?)?)

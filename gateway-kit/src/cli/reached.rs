@@ -56,7 +56,7 @@ pub(super) fn health(typed: &Typed) -> Result<Asked, Error> {
     };
     Ok(Asked {
         url: format!("{scheme}://{first}/health/ready"),
-        verify: false,
+        roots: None,
     })
 }
 
@@ -71,6 +71,6 @@ pub(super) fn status(typed: &Typed) -> Result<Asked, Error> {
     }
     Ok(Asked {
         url: format!("http://{}/status", reachable(address)),
-        verify: false,
+        roots: None,
     })
 }
