@@ -215,7 +215,7 @@ impl fmt::Debug for ChildCommand {
     }
 }
 
-/// Where metrics and the status are served, by a thread of their own ([`crate::admin`]).
+/// Where metrics and the status are served, by a thread of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AdminAddress {
     /// The address to listen on.
