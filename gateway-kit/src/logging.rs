@@ -201,7 +201,7 @@ impl StderrLines {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::sync::{Arc, Mutex};
@@ -267,28 +267,37 @@ mod tests {
         }
     }
 
-    fn logged(format: LogFormat, filter: &str) -> String {
+    /// What `act` logs on this thread.
+    fn written(settings: &LogSettings, act: impl FnOnce()) -> String {
         let written = Shared::default();
         let writer = written.clone();
-        let filter = filter.to_owned();
-        let log = dispatch(&LogSettings { format, filter }, move || writer.clone()).unwrap();
-        tracing::dispatcher::with_default(&log, || {
-            tracing::info!(child = 7, "ready");
-            tracing::debug!("hidden");
-        });
+        let log = dispatch(settings, move || writer.clone()).unwrap();
+        tracing::dispatcher::with_default(&log, act);
         let written = written.0.lock().unwrap().clone();
         String::from_utf8(written).unwrap()
     }
 
+    /// What `act` logs on this thread, as it is logged by default.
+    pub(crate) fn logged(act: impl FnOnce()) -> String {
+        written(&LogSettings::default(), act)
+    }
+
     #[test]
     fn text_and_json_tell_the_same() {
-        let text = logged(LogFormat::Text, "info");
+        let told = |format| {
+            let filter = "info".to_owned();
+            written(&LogSettings { format, filter }, || {
+                tracing::info!(child = 7, "ready");
+                tracing::debug!("hidden");
+            })
+        };
+        let text = told(LogFormat::Text);
         assert!(
             text.contains("INFO") && text.contains("ready child=7"),
             "{text}"
         );
         assert!(!text.contains("hidden") && !text.contains('\x1b'));
-        let json = logged(LogFormat::Json, "info");
+        let json = told(LogFormat::Json);
         let line: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(
             (&line["message"], &line["child"]),

@@ -353,9 +353,9 @@ fn is_open_to_all(_: &Path) -> bool {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
+    use crate::logging::tests::logged;
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
-    use std::sync::Mutex;
 
     use rcgen::{CertificateParams, CertifiedKey as Made, KeyPair, date_time_ymd};
     use tempfile::TempDir;
@@ -376,28 +376,6 @@ mod tests {
     /// What whoever connects is shown.
     fn shown(current: &Current) -> Vec<u8> {
         current.0.read().unwrap().cert[0].to_vec()
-    }
-
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    /// What `act` has logged.
-    fn logged(act: impl FnOnce()) -> String {
-        let log = Log::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone());
-        tracing::subscriber::with_default(subscriber.finish(), act);
-        String::from_utf8(log.0.lock().unwrap().clone()).unwrap()
     }
 
     #[test]

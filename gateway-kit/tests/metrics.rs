@@ -5,27 +5,10 @@ use std::fs;
 use std::path::Path;
 
 use gateway_kit::metrics::{Levels, Metrics};
-use mcp_proto::Standing;
 
 /// Every name that a series of the gateway's has.
 fn served() -> BTreeSet<String> {
-    let standing = Standing {
-        sessions: 0,
-        waiting: 0,
-        children: 0,
-        draining: false,
-        degraded: false,
-        not_ready: None,
-    };
-    let levels = Levels {
-        standing,
-        stdin_bytes: 0,
-        body_bytes: 0,
-        audit_waiting: 0,
-        audit_lost: 0,
-        access_lost: 0,
-    };
-    let text = Metrics::new("1", 0).to_text(&levels);
+    let text = Metrics::new("1", 0).to_text(&Levels::default());
     let series = text.lines().filter(|line| !line.starts_with('#'));
     let names = series.filter_map(|line| line.split(['{', ' ']).next());
     names.map(str::to_owned).collect()

@@ -7,7 +7,7 @@ use super::series::{counter, gauge, raise};
 use super::signed;
 
 /// How things stand, as it is asked when the text is wanted.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Levels {
     /// Sessions, children, and who waits for room.
     pub standing: Standing,

@@ -315,25 +315,9 @@ fn signed(value: impl TryInto<i64>) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mcp_proto::Standing;
 
     fn text(metrics: &Metrics) -> String {
-        let standing = Standing {
-            sessions: 0,
-            waiting: 0,
-            children: 0,
-            draining: false,
-            degraded: false,
-            not_ready: None,
-        };
-        metrics.to_text(&Levels {
-            standing,
-            stdin_bytes: 0,
-            body_bytes: 0,
-            audit_waiting: 0,
-            audit_lost: 0,
-            access_lost: 0,
-        })
+        metrics.to_text(&Levels::default())
     }
 
     /// The value of a series.

@@ -223,11 +223,12 @@ fn are_equal(tokens: &[StaticToken], others: &[StaticToken]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::logging::tests::logged;
     use proptest::prelude::*;
     use std::fs;
     use std::path::Path;
+    use std::sync::Mutex;
     use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-    use std::sync::{Arc, Mutex};
 
     /// So that a failure does not hang.
     const PATIENCE: Duration = Duration::from_secs(30);
@@ -358,27 +359,11 @@ mod tests {
 
     #[test]
     fn a_file_that_turns_bad_is_logged_once_and_not_quoted() {
-        #[derive(Clone, Default)]
-        struct Log(Arc<Mutex<Vec<u8>>>);
-
-        impl io::Write for Log {
-            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                self.0.lock().unwrap().write(bytes)
-            }
-
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
-
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("tokens");
         fs::write(&path, "a: one").unwrap();
         let mut file = TokenFile::open(&path, Vec::new(), Vec::new()).unwrap();
-        let log = Log::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone());
-        tracing::subscriber::with_default(subscriber.finish(), || {
+        let logged = logged(|| {
             let mut seen = Seen::default();
             let mut look = || file.look(&mut seen, |_| panic!("nothing good was written"));
             for text in [
@@ -392,7 +377,6 @@ mod tests {
                 look();
             }
         });
-        let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
         assert_eq!(logged.matches("stay as they were").count(), 3, "{logged}");
         assert!(!logged.contains("marker"), "{logged}");
     }

@@ -8,8 +8,8 @@ use super::Gateway;
 use crate::access::Route;
 use crate::time::Now;
 
-/// How things stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How things stand; by default nobody is there, and clients may come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
     /// Open sessions, those that are being opened included.
     pub sessions: usize,
