@@ -801,7 +801,10 @@ fn fields_are_found_only_where_they_belong() {
     let envelope = single(document, Source::Client);
     assert_eq!(envelope.kind(), Kind::Notification);
     for (field, _) in FIELDS {
-        let is_there = matches!(field, Field::Method | Field::Params);
+        let is_there = matches!(
+            field,
+            Field::Method | Field::Params | Field::Arguments | Field::Meta
+        );
         assert_eq!(envelope.get(field).is_some(), is_there, "{field:?}");
     }
 }

@@ -101,6 +101,16 @@ pub enum Field {
     ProtocolVersionMeta,
     /// `params._meta."io.modelcontextprotocol/related-task".taskId`
     RelatedTask,
+    /// `params._meta`
+    Meta,
+    /// `params._meta."io.modelcontextprotocol/clientCapabilities"`: on every modern request.
+    ClientCapabilities,
+    /// `params._meta."io.modelcontextprotocol/clientInfo"`
+    ClientInfo,
+    /// `params._meta."io.modelcontextprotocol/logLevel"`
+    LogLevel,
+    /// `params._meta."io.modelcontextprotocol/subscriptionId"`: of what a subscription delivers.
+    SubscriptionId,
     /// `params.progressToken`: of `notifications/progress`.
     Progress,
     /// `params.requestId`: of `notifications/cancelled`.
@@ -113,15 +123,43 @@ pub enum Field {
     Uri,
     /// `params.protocolVersion`: of `initialize`.
     ProtocolVersion,
+    /// `params.arguments`
+    Arguments,
+    /// `params.requestState`: of a call that is sent again (2026-07-28, MRTR).
+    RequestState,
+    /// `params.inputResponses`: of a call that is sent again (2026-07-28, MRTR).
+    InputResponses,
+    /// `params.notifications`: of `subscriptions/listen` and of its acknowledgement.
+    Notifications,
+    /// `params.level`: of `notifications/message` and `logging/setLevel`.
+    Level,
     /// `result.protocolVersion`: of the answer to `initialize`.
     ResultProtocolVersion,
     /// `result.task.taskId`
     ResultTask,
+    /// `result.taskId`: of a task of 2026-07-28's extension.
+    ResultTaskId,
+    /// `result.isError`: of the answer to `tools/call`.
+    ResultIsError,
+    /// `result.resultType`
+    ResultType,
+    /// `result.ttlMs`
+    ResultTtl,
+    /// `result.cacheScope`
+    ResultCacheScope,
+    /// `result.requestState`
+    ResultRequestState,
+    /// `result._meta`
+    ResultMeta,
+    /// `result._meta."io.modelcontextprotocol/serverInfo"`
+    ResultServerInfo,
+    /// `result._meta."io.modelcontextprotocol/subscriptionId"`
+    ResultSubscriptionId,
 }
 
 impl Field {
     /// How many fields there are; `field as usize` is less than this.
-    pub const COUNT: usize = Self::ResultTask as usize + 1;
+    pub const COUNT: usize = Self::ResultSubscriptionId as usize + 1;
 }
 
 /// One JSON-RPC message, as the byte ranges of its parts. All spans are in the scanned document,

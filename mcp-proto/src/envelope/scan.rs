@@ -27,7 +27,7 @@ pub fn scan(document: &[u8], source: Source) -> Result<Document, ScanError> {
         stack: [Open::default(); MAX_DEPTH],
         depth: 0,
         keys: Keys::new(),
-        found: Found::default(),
+        found: Found::NOTHING,
     };
     scanner.cursor.skip_space();
     if scanner.cursor.peek() == Some(b'[') {
@@ -53,8 +53,6 @@ enum Slot {
     Message,
     /// `jsonrpc`
     JsonRpc,
-    /// `params._meta`
-    Meta,
     /// `params._meta."io.modelcontextprotocol/related-task"`
     RelatedTask,
     /// `result.task`
@@ -74,41 +72,69 @@ impl Slot {
             (Self::Message, "result") => Field::Result,
             (Self::Message, "error") => Field::Error,
             (Self::Field(Field::Error), "code") => Field::ErrorCode,
-            (Self::Field(Field::Params), "_meta") => return Self::Meta,
+            (Self::Field(Field::Params), "_meta") => Field::Meta,
             (Self::Field(Field::Params), "progressToken") => Field::Progress,
             (Self::Field(Field::Params), "requestId") => Field::RequestId,
             (Self::Field(Field::Params), "taskId") => Field::TaskId,
             (Self::Field(Field::Params), "name") => Field::Name,
             (Self::Field(Field::Params), "uri") => Field::Uri,
             (Self::Field(Field::Params), "protocolVersion") => Field::ProtocolVersion,
-            (Self::Meta, "progressToken") => Field::ProgressToken,
-            (Self::Meta, "io.modelcontextprotocol/protocolVersion") => Field::ProtocolVersionMeta,
-            (Self::Meta, "io.modelcontextprotocol/related-task") => return Self::RelatedTask,
+            (Self::Field(Field::Params), "arguments") => Field::Arguments,
+            (Self::Field(Field::Params), "requestState") => Field::RequestState,
+            (Self::Field(Field::Params), "inputResponses") => Field::InputResponses,
+            (Self::Field(Field::Params), "notifications") => Field::Notifications,
+            (Self::Field(Field::Params), "level") => Field::Level,
+            (Self::Field(Field::Meta), "progressToken") => Field::ProgressToken,
+            (Self::Field(Field::Meta), key) => match key.strip_prefix("io.modelcontextprotocol/") {
+                Some("protocolVersion") => Field::ProtocolVersionMeta,
+                Some("clientCapabilities") => Field::ClientCapabilities,
+                Some("clientInfo") => Field::ClientInfo,
+                Some("logLevel") => Field::LogLevel,
+                Some("subscriptionId") => Field::SubscriptionId,
+                Some("related-task") => return Self::RelatedTask,
+                _ => return Self::Other,
+            },
             (Self::RelatedTask, "taskId") => Field::RelatedTask,
             (Self::Field(Field::Result), "protocolVersion") => Field::ResultProtocolVersion,
             (Self::Field(Field::Result), "task") => return Self::ResultTask,
+            (Self::Field(Field::Result), "taskId") => Field::ResultTaskId,
+            (Self::Field(Field::Result), "isError") => Field::ResultIsError,
+            (Self::Field(Field::Result), "resultType") => Field::ResultType,
+            (Self::Field(Field::Result), "ttlMs") => Field::ResultTtl,
+            (Self::Field(Field::Result), "cacheScope") => Field::ResultCacheScope,
+            (Self::Field(Field::Result), "requestState") => Field::ResultRequestState,
+            (Self::Field(Field::Result), "_meta") => Field::ResultMeta,
+            (Self::Field(Field::ResultMeta), key) => {
+                match key.strip_prefix("io.modelcontextprotocol/") {
+                    Some("serverInfo") => Field::ResultServerInfo,
+                    Some("subscriptionId") => Field::ResultSubscriptionId,
+                    _ => return Self::Other,
+                }
+            }
             (Self::ResultTask, "taskId") => Field::ResultTask,
             _ => return Self::Other,
         })
     }
 
     /// One bit for every slot that can be filled only once.
-    fn bit(self) -> u32 {
+    fn bit(self) -> u64 {
         match self {
             Self::Other | Self::Message => 0,
             Self::Field(field) => 1 << field as u32,
-            Self::JsonRpc => 1 << 28,
-            Self::Meta => 1 << 29,
-            Self::RelatedTask => 1 << 30,
-            Self::ResultTask => 1 << 31,
+            Self::JsonRpc => 1 << 61,
+            Self::RelatedTask => 1 << 62,
+            Self::ResultTask => 1 << 63,
         }
     }
 
     /// Whether the gateway looks for members in the value, if it is an object.
     fn is_looked_into(self) -> bool {
         match self {
-            Self::Message | Self::Meta | Self::RelatedTask | Self::ResultTask => true,
-            Self::Field(field) => matches!(field, Field::Params | Field::Result | Field::Error),
+            Self::Message | Self::RelatedTask | Self::ResultTask => true,
+            Self::Field(field) => matches!(
+                field,
+                Field::Params | Field::Meta | Field::Result | Field::ResultMeta | Field::Error
+            ),
             Self::Other | Self::JsonRpc => false,
         }
     }
@@ -120,7 +146,7 @@ impl Slot {
 }
 
 const _: () = assert!(
-    Field::COUNT <= 28,
+    Field::COUNT <= 61,
     "fields and other slots have different bits"
 );
 
@@ -135,16 +161,26 @@ struct Open {
 }
 
 /// What has been found of one message.
-#[derive(Default)]
 struct Found {
     /// The slots that have been filled, by [`Slot::bit`].
-    seen: u32,
+    seen: u64,
     /// Those that have been filled twice.
-    twice: u32,
+    twice: u64,
     fields: [Span; Field::COUNT],
     is_json_rpc: bool,
     has_equal_keys: bool,
     has_lone_surrogate: bool,
+}
+
+impl Found {
+    const NOTHING: Self = Self {
+        seen: 0,
+        twice: 0,
+        fields: [Span { start: 0, end: 0 }; Field::COUNT],
+        is_json_rpc: false,
+        has_equal_keys: false,
+        has_lone_surrogate: false,
+    };
 }
 
 struct Scanner<'a> {
@@ -203,7 +239,7 @@ impl Scanner<'_> {
 
     /// Reads the value that begins here, and judges it as a message.
     fn message(&mut self) -> Result<Result<Envelope, ScanReason>, Stop> {
-        self.found = Found::default();
+        self.found = Found::NOTHING;
         self.cursor.line_breaks = false;
         let start = self.cursor.at;
         if self.cursor.peek() == Some(b'{') {

@@ -39,6 +39,47 @@ pub(crate) const FIELDS: [(Field, &[&str]); Field::COUNT] = [
     (Field::ProtocolVersion, &["params", "protocolVersion"]),
     (Field::ResultProtocolVersion, &["result", "protocolVersion"]),
     (Field::ResultTask, &["result", "task", "taskId"]),
+    (Field::Meta, &["params", "_meta"]),
+    (
+        Field::ClientCapabilities,
+        &[
+            "params",
+            "_meta",
+            "io.modelcontextprotocol/clientCapabilities",
+        ],
+    ),
+    (
+        Field::ClientInfo,
+        &["params", "_meta", "io.modelcontextprotocol/clientInfo"],
+    ),
+    (
+        Field::LogLevel,
+        &["params", "_meta", "io.modelcontextprotocol/logLevel"],
+    ),
+    (
+        Field::SubscriptionId,
+        &["params", "_meta", "io.modelcontextprotocol/subscriptionId"],
+    ),
+    (Field::Arguments, &["params", "arguments"]),
+    (Field::RequestState, &["params", "requestState"]),
+    (Field::InputResponses, &["params", "inputResponses"]),
+    (Field::Notifications, &["params", "notifications"]),
+    (Field::Level, &["params", "level"]),
+    (Field::ResultTaskId, &["result", "taskId"]),
+    (Field::ResultIsError, &["result", "isError"]),
+    (Field::ResultType, &["result", "resultType"]),
+    (Field::ResultTtl, &["result", "ttlMs"]),
+    (Field::ResultCacheScope, &["result", "cacheScope"]),
+    (Field::ResultRequestState, &["result", "requestState"]),
+    (Field::ResultMeta, &["result", "_meta"]),
+    (
+        Field::ResultServerInfo,
+        &["result", "_meta", "io.modelcontextprotocol/serverInfo"],
+    ),
+    (
+        Field::ResultSubscriptionId,
+        &["result", "_meta", "io.modelcontextprotocol/subscriptionId"],
+    ),
 ];
 
 /// An object's members in their order, by decoded key; a key that is not text is `None`.
@@ -175,7 +216,10 @@ fn judge(message: &str, source: Source) -> Result<(Kind, BTreeMap<usize, &str>),
             version = at.first().copied();
             continue;
         };
-        let is_payload = matches!(field, Field::Params | Field::Result | Field::Error);
+        let is_payload = matches!(
+            field,
+            Field::Params | Field::Meta | Field::Result | Field::ResultMeta | Field::Error
+        );
         if at
             .iter()
             .any(|json| !is_payload && json.starts_with('"') && string(json).is_none())
