@@ -78,7 +78,7 @@ enum State {
     },
     Routing {
         body: Bytes,
-        document: Document,
+        document: Box<Document>,
     },
     Waiting {
         upstream: UpstreamId,
@@ -227,7 +227,7 @@ impl Exchange {
         };
         let (grant, body) = (grant.take(), std::mem::take(body).into_bytes());
         let document = match envelope::scan(&body, Source::Client) {
-            Ok(document) => document,
+            Ok(document) => Box::new(document),
             Err(error) => {
                 self.message = Message::refused(error.id, body);
                 self.state = State::ReadingBody {
@@ -238,11 +238,11 @@ impl Exchange {
                 return self.refuse_read(Refusal::BadMessage(error.reason).into(), now);
             }
         };
-        if let Document::Single(envelope) = &document {
+        if let Document::Single(envelope) = &*document {
             self.message = Message::of(envelope, &body);
         }
         if let Err((challenge, message)) = self.judge_calls(&document, &body) {
-            if let Document::Batch(_) = document {
+            if let Document::Batch(_) = *document {
                 self.message = message.of_batch();
             }
             self.state = State::ReadingBody {
@@ -507,7 +507,7 @@ impl Exchange {
         grant: Grant,
         opened: Option<SessionId>,
         body: Bytes,
-        document: Document,
+        document: Box<Document>,
         now: Now,
     ) {
         let upstream = grant.upstream;

@@ -26,7 +26,7 @@ pub(crate) enum Letter {
     Call {
         sender: Sender,
         body: Bytes,
-        document: Document,
+        document: Box<Document>,
     },
     /// A GET. Uses a grant.
     Listen {
