@@ -213,6 +213,10 @@ impl Envelope {
 
 /// What a document holds.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every document is single, and read where it lies"
+)]
 pub enum Document {
     /// One message.
     Single(Envelope),
