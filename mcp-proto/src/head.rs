@@ -10,6 +10,10 @@ use crate::id::SessionId;
 use crate::refusal::Refusal;
 use crate::request_id::RequestId;
 
+/// What the names of headers begin with that mirror a tool's parameters (MCP 2026-07-28, Streamable
+/// HTTP, "Custom Headers from Tool Parameters").
+const PARAM_PREFIX: &str = "Mcp-Param-";
+
 /// A field that must stand alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Field<'a> {
@@ -151,6 +155,10 @@ pub struct RequestHead<'a> {
     pub(crate) accept: Accept,
     pub(crate) session: Field<'a>,
     pub(crate) version: Field<'a>,
+    pub(crate) mcp_method: Field<'a>,
+    pub(crate) mcp_name: Field<'a>,
+    /// What follows `Mcp-Param-` in each name, in the case that it came in, and the value.
+    pub(crate) mcp_params: Vec<(&'a str, &'a [u8])>,
     pub(crate) last_event_id: Field<'a>,
     pub(crate) authorization: Field<'a>,
     pub(crate) request_id: Field<'a>,
@@ -167,11 +175,11 @@ impl<'a> RequestHead<'a> {
     /// `target` is the path and query; `authority` is the authority of an absolute-form target
     /// (RFC 9112 section 3.2.2). `fields` are all of the head's, with their values as sent but for
     /// white space around them; names may be in any case.
-    pub fn new<'f>(
+    pub fn new(
         method: &'a Method,
         target: &'a str,
         authority: Option<&'a str>,
-        fields: impl Iterator<Item = (&'f str, &'a [u8])>,
+        fields: impl Iterator<Item = (&'a str, &'a [u8])>,
     ) -> Self {
         let mut head = Self {
             method,
@@ -186,6 +194,9 @@ impl<'a> RequestHead<'a> {
             accept: Accept::default(),
             session: Field::Absent,
             version: Field::Absent,
+            mcp_method: Field::Absent,
+            mcp_name: Field::Absent,
+            mcp_params: Vec::new(),
             last_event_id: Field::Absent,
             authorization: Field::Absent,
             request_id: Field::Absent,
@@ -201,6 +212,8 @@ impl<'a> RequestHead<'a> {
             // Lengths first: one comparison passes over most fields that are of no interest.
             match name.len() {
                 4 if is("host") => head.host.add(value),
+                8 if is("mcp-name") => head.mcp_name.add(value),
+                10 if is("mcp-method") => head.mcp_method.add(value),
                 6 if is("origin") => head.origin.add(value),
                 6 if is("accept") => head.accept.add(value),
                 12 if is("content-type") => head.content_type.add(value),
@@ -215,7 +228,13 @@ impl<'a> RequestHead<'a> {
                 }
                 17 if is("transfer-encoding") => head.transfer_encoding.add(value),
                 20 if is("mcp-protocol-version") => head.version.add(value),
-                _ => {}
+                _ => {
+                    if let Some((prefix, suffix)) = name.split_at_checked(PARAM_PREFIX.len())
+                        && prefix.eq_ignore_ascii_case(PARAM_PREFIX)
+                    {
+                        head.mcp_params.push((suffix, value));
+                    }
+                }
             }
         }
         head

@@ -25,6 +25,8 @@ mod audit;
 pub mod auth;
 mod decimal;
 pub mod envelope;
+#[allow(dead_code, reason = "see `modern`")]
+mod error_data;
 mod exchange;
 pub mod framing;
 mod gateway;
@@ -33,6 +35,13 @@ pub mod h1;
 mod head;
 mod id;
 mod limits;
+#[allow(
+    dead_code,
+    unused_imports,
+    clippy::todo,
+    reason = "what reads modern requests is there before what acts on them"
+)]
+mod modern;
 pub mod origin;
 mod policy;
 mod refusal;
@@ -60,4 +69,4 @@ pub use time::{Instant, Now};
 pub use upstream::{
     ChildState, Opening, Stop, Upstream, UpstreamMail, UpstreamOutput, UpstreamStanding,
 };
-pub use version::Version;
+pub use version::{Era, MODERN, Version};

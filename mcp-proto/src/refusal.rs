@@ -8,10 +8,12 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use crate::envelope::ScanReason;
+use crate::error_data::ErrorData;
 #[cfg(feature = "h1")]
 use crate::h1::Violation;
 use crate::head::{ContentType, ResponseHead};
 use crate::request_id::RequestId;
+use crate::version::Era;
 
 /// Why a request, or a call that was admitted, got no answer of the child's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -120,6 +122,22 @@ pub enum Refusal {
     RequestCancelled,
     /// The session ended before the child answered.
     SessionEnded,
+    /// A header that mirrors the body is missing, repeated, malformed, or says something else
+    /// (2026-07-28, Streamable HTTP, "Server Validation").
+    HeaderMismatch,
+    /// The revision that a request without a session names is not served (2026-07-28, versioning).
+    UnsupportedProtocolVersion,
+    /// `_meta` lacks a required field, or has one of a wrong type (2026-07-28, basic, "`_meta`").
+    InvalidMeta,
+    /// The method is not one of 2026-07-28, or not one that the server can be asked.
+    MethodNotFound,
+    /// A response, where clients answer by `inputResponses` (2026-07-28, Streamable HTTP).
+    ResponseNotAllowed,
+    /// The call needs what the client did not declare (2026-07-28, basic, "`_meta`").
+    MissingCapability,
+    /// `requestState` was not issued here, to this caller and for this call, or is too old
+    /// (2026-07-28, MRTR).
+    InvalidRequestState,
 }
 
 /// What one refusal amounts to.
@@ -133,7 +151,13 @@ struct Entry {
 /// JSON-RPC 2.0, section 5.1.
 const PARSE_ERROR: i32 = -32700;
 const INVALID_REQUEST: i32 = -32600;
+const METHOD_NOT_FOUND: i32 = -32601;
+const INVALID_PARAMS: i32 = -32602;
 const INTERNAL_ERROR: i32 = -32603;
+/// MCP 2026-07-28, basic, "Error Codes".
+const HEADER_MISMATCH: i32 = -32020;
+const MISSING_REQUIRED_CLIENT_CAPABILITY: i32 = -32021;
+const UNSUPPORTED_PROTOCOL_VERSION: i32 = -32022;
 /// From the range that JSON-RPC leaves to implementations; the official SDKs use these two for the
 /// same things.
 const SERVER_ERROR: i32 = -32000;
@@ -141,7 +165,7 @@ const NOT_FOUND_OR_TIMED_OUT: i32 = -32001;
 
 impl Refusal {
     /// Every refusal, for tests and documentation; of the bad messages, one of each code.
-    pub const ALL: [Self; 51] = [
+    pub const ALL: [Self; 58] = [
         Self::PlainHttp,
         Self::MalformedHead,
         Self::TargetTooLong,
@@ -193,6 +217,13 @@ impl Refusal {
         Self::RequestTimeout,
         Self::RequestCancelled,
         Self::SessionEnded,
+        Self::HeaderMismatch,
+        Self::UnsupportedProtocolVersion,
+        Self::InvalidMeta,
+        Self::MethodNotFound,
+        Self::ResponseNotAllowed,
+        Self::MissingCapability,
+        Self::InvalidRequestState,
     ];
 
     fn entry(self) -> Entry {
@@ -505,6 +536,49 @@ impl Refusal {
                 "session-ended",
                 "The session ended before the request was answered.",
             ),
+            Self::HeaderMismatch => (
+                400,
+                HEADER_MISMATCH,
+                "header-mismatch",
+                "Header mismatch: MCP-Protocol-Version, Mcp-Method, Mcp-Name and Mcp-Param-* must be \
+                 sent once each where they are due, and say what the body says.",
+            ),
+            Self::UnsupportedProtocolVersion => (
+                400,
+                UNSUPPORTED_PROTOCOL_VERSION,
+                "unsupported-protocol-version",
+                "Unsupported protocol version.",
+            ),
+            Self::InvalidMeta => (
+                400,
+                INVALID_PARAMS,
+                "invalid-meta",
+                "A required field of _meta is missing, or one of its fields is not valid.",
+            ),
+            Self::MethodNotFound => (
+                404,
+                METHOD_NOT_FOUND,
+                "method-not-found",
+                "Method not found.",
+            ),
+            Self::ResponseNotAllowed => (
+                400,
+                INVALID_REQUEST,
+                "response-not-allowed",
+                "Responses are not taken; call again with inputResponses.",
+            ),
+            Self::MissingCapability => (
+                400,
+                MISSING_REQUIRED_CLIENT_CAPABILITY,
+                "missing-capability",
+                "The request needs a client capability that was not declared.",
+            ),
+            Self::InvalidRequestState => (
+                400,
+                INVALID_PARAMS,
+                "invalid-request-state",
+                "requestState is not good for this call, or not any more; call again without it.",
+            ),
         };
         Entry {
             status: StatusCode::from_u16(status).expect("the table holds valid statuses"),
@@ -520,9 +594,26 @@ impl Refusal {
         self.entry().status
     }
 
-    /// The JSON-RPC error code.
+    /// The JSON-RPC error code in the revisions with sessions.
     pub fn code(self) -> i32 {
         self.entry().code
+    }
+
+    /// The JSON-RPC error code in the revisions of an era. Modern clients see JSON-RPC's own codes
+    /// and those that MCP defines: new uses of the range that is left to implementations are
+    /// discouraged (2026-07-28, basic, "Error Codes").
+    pub fn code_for(self, era: Era) -> i32 {
+        let entry = self.entry();
+        match (era, entry.code) {
+            (Era::Modern, SERVER_ERROR | NOT_FOUND_OR_TIMED_OUT) => {
+                if entry.status.is_client_error() {
+                    INVALID_REQUEST
+                } else {
+                    INTERNAL_ERROR
+                }
+            }
+            (_, code) => code,
+        }
     }
 
     /// The reason that the audit record carries: kebab-case, stable.
@@ -573,26 +664,37 @@ impl Refusal {
         )
     }
 
-    /// The JSON-RPC error response. `id` is the JSON-RPC request's id as raw JSON, where it is known;
-    /// `request` the HTTP request's, which goes into the error's `data`.
-    pub fn to_json_rpc(self, id: Option<&[u8]>, request: &RequestId) -> Bytes {
-        let entry = self.entry();
-        let mut body = Vec::with_capacity(192);
+    /// The JSON-RPC error response, with the code of `era`. `id` is the JSON-RPC request's id as raw
+    /// JSON, where it is known; `request` the HTTP request's, which goes into the error's `data`, with
+    /// what else there is to tell.
+    pub(crate) fn to_json_rpc(
+        self,
+        era: Era,
+        id: Option<&[u8]>,
+        data: Option<&ErrorData>,
+        request: &RequestId,
+    ) -> Bytes {
+        let mut body = Vec::with_capacity(256);
         body.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
         body.extend_from_slice(id.unwrap_or(b"null"));
         body.extend_from_slice(
             format!(
-                r#","error":{{"code":{},"message":"{}","data":{{"requestId":"{request}"}}}}}}"#,
-                entry.code, entry.message
+                r#","error":{{"code":{},"message":"{}","data":{{"requestId":"{request}""#,
+                self.code_for(era),
+                self.message()
             )
             .as_bytes(),
         );
+        if let Some(data) = data {
+            data.write(&mut body);
+        }
+        body.extend_from_slice(b"}}}");
         body.into()
     }
 
     /// The whole response to what never became a request, for the HTTP front end to send.
     pub fn to_response(self, request: RequestId) -> (ResponseHead, Bytes) {
-        let body = self.to_json_rpc(None, &request);
+        let body = self.to_json_rpc(Era::Legacy, None, None, &request);
         let mut head = ResponseHead::new(self.status(), Some(body.len() as u64), request);
         head.content_type = Some(ContentType::Json);
         head.close = self.closes_connection();
@@ -645,16 +747,32 @@ mod tests {
         assert_eq!(reasons.len(), Refusal::ALL.len());
         let request = RequestId::parse(b"a1._~+/=:@-").unwrap();
         for refusal in Refusal::ALL {
-            let body: serde_json::Value =
-                serde_json::from_slice(&refusal.to_json_rpc(Some(b"\"a\""), &request)).unwrap();
-            assert_eq!(body["id"], "a");
-            assert_eq!(body["error"]["data"]["requestId"], request.as_str());
-            assert_eq!(body["error"]["code"], refusal.code());
-            assert_eq!(body["error"]["message"], refusal.message());
+            for era in [Era::Legacy, Era::Modern] {
+                let body = refusal.to_json_rpc(era, Some(b"\"a\""), None, &request);
+                let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+                assert_eq!(body["id"], "a");
+                assert_eq!(body["error"]["data"]["requestId"], request.as_str());
+                assert_eq!(body["error"]["code"], refusal.code_for(era));
+                assert_eq!(body["error"]["message"], refusal.message());
+            }
             let body: serde_json::Value =
                 serde_json::from_slice(&refusal.to_oauth(&request)).unwrap();
             assert_eq!(body["request_id"], request.as_str());
             assert_eq!(body["error_description"], refusal.message());
+        }
+    }
+
+    #[test]
+    fn modern_clients_see_only_codes_that_are_defined() {
+        for refusal in Refusal::ALL {
+            assert_eq!(refusal.code_for(Era::Legacy), refusal.code());
+            let code = refusal.code_for(Era::Modern);
+            let is_defined = matches!(code, -32700 | -32603..=-32600 | -32022..=-32020)
+                && code != -32700
+                || refusal.reason() == "parse-error";
+            assert!(is_defined, "{refusal:?}: {code}");
+            let is_servers = refusal.status().is_server_error();
+            assert!(!is_servers || code == -32603 || refusal.status() == 501);
         }
     }
 

@@ -1,5 +1,17 @@
 //! The protocol revisions and the rules that differ between them.
 
+/// The revision without sessions that is served.
+pub const MODERN: &str = "2026-07-28";
+
+/// The two kinds of revision (2026-07-28, versioning, "Terminology").
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Era {
+    /// Sessions that `initialize` opens: 2025-11-25 and before.
+    Legacy,
+    /// Version, identity and capabilities in the `_meta` of each request: from 2026-07-28 on.
+    Modern,
+}
+
 /// A protocol revision with sessions.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Version {
@@ -22,7 +34,10 @@ impl Version {
         Self::V2025_11_25,
     ];
 
-    /// The newest revision.
+    /// The revisions that HTTP clients are served, newest first.
+    pub const SERVED: [Self; 3] = [Self::V2025_11_25, Self::V2025_06_18, Self::V2025_03_26];
+
+    /// The newest revision with sessions.
     pub const LATEST: Self = Self::V2025_11_25;
 
     /// The revision as it is written on the wire.
@@ -64,7 +79,7 @@ mod tests {
         for version in Version::ALL {
             assert_eq!(Version::parse(version.as_str().as_bytes()), Some(version));
         }
-        assert_eq!(Version::parse(b"2026-07-28"), None);
+        assert_eq!(Version::parse(MODERN.as_bytes()), None);
         assert_eq!(Version::parse(b"2025-11-25 "), None);
     }
 }

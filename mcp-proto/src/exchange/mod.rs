@@ -42,6 +42,7 @@ use crate::request_id::{Instance, RequestId};
 use crate::sse;
 use crate::time::{Instant, Now};
 use crate::upstream::{self, Sender, UpstreamMail};
+use crate::version::Era;
 
 /// What an [`Exchange`] wants done.
 #[derive(Debug)]
@@ -413,7 +414,9 @@ impl Exchange {
                 json_rpc,
             } => {
                 let body = if json_rpc {
-                    rejection.refusal.to_json_rpc(None, &self.request)
+                    rejection
+                        .refusal
+                        .to_json_rpc(Era::Legacy, None, None, &self.request)
                 } else {
                     rejection.refusal.to_oauth(&self.request)
                 };
@@ -641,7 +644,7 @@ impl Exchange {
 
     /// Refuses while the body is being read: the rest of it will not be.
     fn refuse(&mut self, refusal: Refusal, now: Now) {
-        let body = refusal.to_json_rpc(None, &self.request);
+        let body = refusal.to_json_rpc(Era::Legacy, None, None, &self.request);
         self.give_back_unused();
         self.refuse_with(refusal.into(), body, None, now);
         if let Some(ExchangeOutput::Head(head)) = self
@@ -656,9 +659,10 @@ impl Exchange {
     /// Refuses a request whose body has been read.
     fn refuse_read(&mut self, rejection: Rejection, now: Now) {
         self.give_back_unused();
-        let body = rejection
-            .refusal
-            .to_json_rpc(self.message.id(), &self.request);
+        let body =
+            rejection
+                .refusal
+                .to_json_rpc(Era::Legacy, self.message.id(), None, &self.request);
         self.refuse_with(rejection, body, None, now);
     }
 

@@ -12,6 +12,7 @@ use crate::framing::Frame;
 use crate::refusal::Refusal;
 use crate::sse;
 use crate::time::{Instant, Now};
+use crate::version::Era;
 
 impl Upstream {
     /// Fails a call that the child has not answered.
@@ -30,7 +31,8 @@ impl Upstream {
                 if let Some(exchange) = exchange {
                     self.tell(exchange, exchange::Letter::Failed(refusal), false);
                 }
-                let error = refusal.to_json_rpc(Some(&call.id), &call.sender.request);
+                let error =
+                    refusal.to_json_rpc(Era::Legacy, Some(&call.id), None, &call.sender.request);
                 let id = self.streams.next_event_id(call.stream);
                 let event = sse::event(id, &Frame::from(error));
                 self.send(call.stream, event);
