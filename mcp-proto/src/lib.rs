@@ -48,6 +48,11 @@ mod refusal;
 mod request_id;
 pub mod sse;
 mod time;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "no machine drives a translation yet")
+)]
+mod translation;
 mod upstream;
 mod version;
 

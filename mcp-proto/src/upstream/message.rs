@@ -40,14 +40,14 @@ impl<'a> Edits<'a> {
 }
 
 /// Whether a message has this method.
-pub(super) fn is_method(message: &Envelope, document: &[u8], method: &str) -> bool {
+pub(crate) fn is_method(message: &Envelope, document: &[u8], method: &str) -> bool {
     message
         .text(Field::Method, document)
         .is_some_and(|found| found == method)
 }
 
 /// Reads an id that the gateway minted.
-pub(super) fn minted_id(raw: &[u8]) -> Option<u64> {
+pub(crate) fn minted_id(raw: &[u8]) -> Option<u64> {
     match RequestId::decode(raw)? {
         RequestId::Integer(digits) => digits.parse().ok(),
         RequestId::String(_) => None,

@@ -17,7 +17,7 @@
 
 mod calls;
 mod mail;
-mod message;
+pub(crate) mod message;
 mod process;
 mod streams;
 mod timeouts;
