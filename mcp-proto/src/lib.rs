@@ -38,7 +38,6 @@ mod limits;
 #[allow(
     dead_code,
     unused_imports,
-    clippy::todo,
     reason = "what reads modern requests is there before what acts on them"
 )]
 mod modern;

@@ -4,7 +4,7 @@ use super::text;
 use super::{ScanReason, Span};
 
 /// Why the pass ends early: [`ScanReason::NotJson`] or [`ScanReason::TooDeep`].
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Stop(pub(super) ScanReason);
 
 pub(super) const NOT_JSON: Stop = Stop(ScanReason::NotJson);
@@ -105,6 +105,40 @@ impl<'a> Cursor<'a> {
         }
         self.at += literal.len();
         Ok(())
+    }
+
+    /// Reads the value that begins here, of a document that is known to be JSON.
+    pub(super) fn skip_value(&mut self) -> Result<(), Stop> {
+        let mut depth = 0_usize;
+        loop {
+            match self.peek().ok_or(NOT_JSON)? {
+                b'"' => {
+                    self.at += 1;
+                    self.string()?;
+                }
+                b'{' | b'[' => {
+                    self.at += 1;
+                    depth += 1;
+                    continue;
+                }
+                b'}' | b']' => {
+                    self.at += 1;
+                    depth = depth.checked_sub(1).ok_or(NOT_JSON)?;
+                }
+                b' ' | b'\t' | b'\n' | b'\r' | b',' | b':' => {
+                    self.at += 1;
+                    continue;
+                }
+                _ => {
+                    let rest = &self.bytes[self.at..];
+                    let ends = |byte: &u8| b" \t\n\r,]}".contains(byte);
+                    self.at += rest.iter().position(ends).unwrap_or(rest.len());
+                }
+            }
+            if depth == 0 {
+                return Ok(());
+            }
+        }
     }
 
     /// Skips white space (RFC 8259, section 2).

@@ -10,13 +10,17 @@
 
 mod cursor;
 mod keys;
+mod number;
 mod scan;
 mod text;
+mod value;
 
 use std::borrow::Cow;
 use std::fmt;
 
+pub(crate) use self::number::Number;
 pub(crate) use self::text::decode_string;
+pub(crate) use self::value::{canonical, member};
 pub use scan::scan;
 
 /// How deeply containers may nest in one message; the message itself is the first level. RFC 8259,

@@ -41,9 +41,17 @@ impl From<Field<'_>> for Mirrored {
 }
 
 impl Mirrored {
+    /// The value as it is, if the field was sent once and its characters are those of a header.
+    pub(super) fn text(&self) -> Option<&str> {
+        match self {
+            Self::One(value) if is_safe(value) => str::from_utf8(value).ok(),
+            _ => None,
+        }
+    }
+
     /// Whether the field was sent once and says `text`, as it is.
     pub(super) fn says(&self, text: &str) -> bool {
-        matches!(self, Self::One(value) if **value == *text.as_bytes())
+        self.text() == Some(text)
     }
 
     /// Whether the field was sent once and says `text`, as it is or in Base64.
@@ -89,8 +97,7 @@ impl RequestMetadata {
 /// The text that a mirrored value stands for (2026-07-28, Streamable HTTP, "Value Encoding"); `None`
 /// if it holds other characters than visible ASCII, space and tab, or what it encodes is not text.
 pub(super) fn decode(value: &[u8]) -> Option<Cow<'_, str>> {
-    let is_safe = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t');
-    if !value.iter().all(is_safe) {
+    if !is_safe(value) {
         return None;
     }
     let encoded = value
@@ -103,4 +110,9 @@ pub(super) fn decode(value: &[u8]) -> Option<Cow<'_, str>> {
         }
         None => str::from_utf8(value).ok().map(Cow::Borrowed),
     }
+}
+
+/// Whether a value is visible ASCII, spaces and tabs.
+fn is_safe(value: &[u8]) -> bool {
+    value.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t'))
 }
