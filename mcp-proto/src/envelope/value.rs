@@ -175,8 +175,7 @@ mod tests {
         leaf.prop_recursive(4, 32, 6, |inner| {
             prop_oneof![
                 vec(inner.clone(), 0..6).prop_map(Value::from),
-                btree_map(any::<String>(), inner, 0..6)
-                    .prop_map(|members| Value::from_iter(members)),
+                btree_map(any::<String>(), inner, 0..6).prop_map(Value::from_iter),
             ]
         })
     }

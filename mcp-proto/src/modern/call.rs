@@ -4,15 +4,12 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
+use super::capabilities::ClientCapabilities;
 use super::metadata::{Mirrored, RequestMetadata};
 use crate::envelope::{self, Document, Envelope, Field, Kind, Span};
 use crate::error_data::ErrorData;
 use crate::refusal::Refusal;
 use crate::version::{MODERN, Version};
-
-/// Most bytes of the JSON text of a client's capabilities. What is known of is far below it, and
-/// children are kept apart by it.
-const CAPABILITIES_BYTES: usize = 4 * 1024;
 
 /// What earlier revisions have and 2026-07-28 has no more (changelog, "Major changes").
 const REMOVED: [&str; 9] = [
@@ -335,7 +332,9 @@ fn judge_meta(envelope: &Envelope, body: &[u8]) -> Result<(), ModernRefusal> {
         return Err(invalid_meta("io.modelcontextprotocol/protocolVersion"));
     }
     let capabilities = envelope.raw(Field::ClientCapabilities, body);
-    if !capabilities.is_some_and(|raw| raw.starts_with(b"{") && raw.len() <= CAPABILITIES_BYTES) {
+    if !capabilities
+        .is_some_and(|raw| raw.starts_with(b"{") && raw.len() <= ClientCapabilities::BYTES)
+    {
         return Err(invalid_meta("io.modelcontextprotocol/clientCapabilities"));
     }
     let client = envelope.raw(Field::ClientInfo, body);

@@ -116,3 +116,74 @@ pub(super) fn decode(value: &[u8]) -> Option<Cow<'_, str>> {
 fn is_safe(value: &[u8]) -> bool {
     value.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t'))
 }
+
+/// A value in Base64, as clients send it.
+#[cfg(test)]
+pub(super) fn encode(text: &str) -> String {
+    format!("=?base64?{}?=", STANDARD.encode(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_specifications_encodings() {
+        for (value, header) in [
+            ("us-west1", "us-west1"),
+            ("Hello, 世界", "=?base64?SGVsbG8sIOS4lueVjA==?="),
+            (" padded ", "=?base64?IHBhZGRlZCA=?="),
+            ("line1\nline2", "=?base64?bGluZTEKbGluZTI=?="),
+            ("=?base64?literal?=", "=?base64?PT9iYXNlNjQ/bGl0ZXJhbD89?="),
+        ] {
+            assert_eq!(decode(header.as_bytes()).as_deref(), Some(value));
+        }
+    }
+
+    #[test]
+    fn what_is_not_quite_base64_is_nothing_or_itself() {
+        for header in [
+            "=?base64?SGVsbG8?=",
+            "=?base64?SGVs!!!bG8=?=",
+            "=?base64?SGVsbG9=?=",
+            "=?base64?_-==?=",
+            "=?base64?/w==?=",
+            "=?base64? ?=",
+        ] {
+            assert_eq!(decode(header.as_bytes()), None, "{header}");
+        }
+        for header in [
+            "SGVsbG8=",
+            "=?base64?SGVsbG8=",
+            "SGVsbG8=?=",
+            "=?BASE64?SGVsbG8=?=",
+            "=?base64?=",
+            "a\tb",
+            "",
+        ] {
+            assert_eq!(decode(header.as_bytes()).as_deref(), Some(header));
+        }
+        assert_eq!(decode(b"=?base64??=").as_deref(), Some(""));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_decodes(text: String) {
+            let header = encode(&text);
+            prop_assert_eq!(decode(header.as_bytes()), Some(text.into()));
+        }
+
+        #[test]
+        fn only_characters_of_headers_are_taken(value: Vec<u8>) {
+            let is_safe = value.iter().all(|&byte| byte == b'\t' || (32..127).contains(&byte));
+            let decoded = decode(&value);
+            if !value.starts_with(b"=?base64?") {
+                prop_assert_eq!(decoded.is_some(), is_safe);
+            } else {
+                prop_assert!(decoded.is_none() || is_safe);
+            }
+        }
+    }
+}

@@ -8,11 +8,16 @@
 //! `requestState` one that only the same caller can bring back, and only for the same call.
 
 mod call;
+mod capabilities;
 mod metadata;
 mod seal;
 mod tools;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use self::call::{CallKind, Level, ModernCall, ModernRefusal, is_modern, judge};
+pub(crate) use self::capabilities::ClientCapabilities;
 pub(crate) use self::metadata::RequestMetadata;
 pub(crate) use self::seal::{CallDigest, Origin, PrincipalDigest, SealKeys, Sealed};
 pub(crate) use self::tools::ToolHeaders;

@@ -181,3 +181,167 @@ fn mac(
     mac.update(payload);
     mac
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::envelope::{Document, Source, scan};
+
+    fn sealed() -> impl Strategy<Value = Sealed> {
+        (any::<[u8; 8]>(), any::<u64>(), any::<String>()).prop_map(|(instance, child, state)| {
+            Sealed {
+                origin: Origin { instance, child },
+                state,
+            }
+        })
+    }
+
+    fn call(body: &str) -> CallDigest {
+        match scan(body.as_bytes(), Source::Client).expect("a message") {
+            Document::Single(envelope) => CallDigest::of(&envelope, body.as_bytes()),
+            Document::Batch(_) => panic!("{body} is a batch"),
+        }
+    }
+
+    /// A call with these params, which has this id.
+    fn with(id: u32, method: &str, params: &str) -> CallDigest {
+        call(&format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#
+        ))
+    }
+
+    fn principal(issuer: &str, subject: &str, client_id: Option<&str>) -> Principal {
+        Principal {
+            issuer: issuer.to_owned(),
+            subject: subject.to_owned(),
+            client_id: client_id.map(str::to_owned),
+        }
+    }
+
+    const NOBODY: fn() -> PrincipalDigest = || PrincipalDigest::of(None);
+
+    fn digest(byte: u8) -> CallDigest {
+        CallDigest([byte; 32])
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_sealed_opens_until_it_expires(
+            sealed in sealed(), key: [u8; 32], other: [u8; 32], expires: u64, now: u64,
+        ) {
+            prop_assume!(key != other);
+            let keys = SealKeys::new(key, []);
+            let text = keys.seal(&sealed, NOBODY(), digest(1), expires);
+            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+            prop_assert!(text.bytes().all(is_plain));
+            prop_assert!(text.len() <= sealed.state.len() * 4 / 3 + 76);
+            let expected = if now < expires { Ok(sealed) } else { Err(Refusal::InvalidRequestState) };
+            // Keys are changed by sealing with a new one and opening with the old one too.
+            for keys in [&keys, &SealKeys::new(other, [key])] {
+                let opened = keys.open(text.as_bytes(), NOBODY(), digest(1), now);
+                prop_assert_eq!(&opened, &expected);
+            }
+            let others = SealKeys::new(other, []);
+            let opened = others.open(text.as_bytes(), NOBODY(), digest(1), now);
+            prop_assert_eq!(opened, Err(Refusal::InvalidRequestState));
+        }
+
+        #[test]
+        fn whatever_is_changed_is_refused(
+            sealed in sealed(), at: proptest::sample::Index, bit in 0..8_u32,
+        ) {
+            let keys = SealKeys::new([7; 32], []);
+            let text = keys.seal(&sealed, NOBODY(), digest(1), 10).into_bytes();
+            let at = at.index(text.len());
+            let mut flipped = text.clone();
+            flipped[at] ^= 1 << bit;
+            let shorter = text[..at].to_vec();
+            let longer = [&text[..at], b"A", &text[at..]].concat();
+            for changed in [flipped, shorter, longer] {
+                let opened = keys.open(&changed, NOBODY(), digest(1), 0);
+                prop_assert_eq!(opened, Err(Refusal::InvalidRequestState));
+            }
+        }
+
+        #[test]
+        fn anything_else_is_refused(text: Vec<u8>) {
+            let opened = SealKeys::new([7; 32], []).open(&text, NOBODY(), digest(1), 0);
+            prop_assert_eq!(opened, Err(Refusal::InvalidRequestState));
+        }
+    }
+
+    #[test]
+    fn another_caller_or_call_is_refused() {
+        let keys = SealKeys::new([7; 32], []);
+        let sealed = Sealed {
+            origin: Origin {
+                instance: [1; 8],
+                child: 2,
+            },
+            state: "state".to_owned(),
+        };
+        let principals = [
+            None,
+            Some(principal("a", "b", None)),
+            Some(principal("a", "b", Some(""))),
+            Some(principal("a", "b", Some("c"))),
+            Some(principal("a", "bc", None)),
+            Some(principal("ab", "", None)),
+            Some(principal("", "ab", None)),
+        ];
+        let principals = principals
+            .each_ref()
+            .map(|it| PrincipalDigest::of(it.as_ref()));
+        let calls = [
+            with(1, "tools/call", r#"{"name":"a","arguments":{"n":1}}"#),
+            with(1, "tools/call", r#"{"name":"a","arguments":{"n":2}}"#),
+            with(1, "tools/call", r#"{"name":"b","arguments":{"n":1}}"#),
+            with(1, "prompts/get", r#"{"name":"a","arguments":{"n":1}}"#),
+            with(
+                1,
+                "tools/call",
+                r#"{"name":"a","arguments":{"n":1,"_meta":{}}}"#,
+            ),
+            with(1, "tools/call", r#"{"name":"a"}"#),
+            with(1, "tools/call", "{}"),
+        ];
+        for (n, &principal) in principals.iter().enumerate() {
+            for (m, &call) in calls.iter().enumerate() {
+                let text = keys.seal(&sealed, principal, call, 1);
+                for (i, &other) in principals.iter().enumerate() {
+                    for (k, &other_call) in calls.iter().enumerate() {
+                        let opened = keys.open(text.as_bytes(), other, other_call, 0);
+                        assert_eq!(opened.is_ok(), (n, m) == (i, k));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_call_that_is_sent_again_is_the_same() {
+        let first = with(
+            1,
+            "tools/call",
+            r#"{"name":"a","arguments":{"n":1,"t":"\u00e4"},"_meta":{"progressToken":1}}"#,
+        );
+        let again = with(
+            2,
+            "tools\\/call",
+            r#"{ "inputResponses" : {"k":{}}, "requestState":"s", "_meta":{"progressToken":2},
+                "arguments":{"t":"ä", "n":1.0}, "name":"\u0061" }"#,
+        );
+        assert_eq!(first, again);
+        assert_eq!(
+            with(1, "tools/call", "{}"),
+            call(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#)
+        );
+    }
+
+    #[test]
+    fn keys_are_not_shown() {
+        assert_eq!(format!("{:?}", SealKeys::new([1; 32], [])), "SealKeys(..)");
+    }
+}

@@ -198,3 +198,278 @@ fn is_mirrored(value: &[u8], header: &[u8]) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::select;
+    use serde_json::json;
+
+    use super::super::metadata::encode;
+    use super::super::tests::metadata;
+    use super::*;
+    use crate::error_data::ErrorData;
+    use crate::refusal::Refusal;
+    use crate::version::MODERN;
+
+    fn tools(schema: Value) -> ToolHeaders {
+        let mut tools = ToolHeaders::default();
+        let page = json!({"tools": [{"name": "t", "inputSchema": schema}]});
+        assert_eq!(tools.add_page(page.to_string().as_bytes()), None);
+        tools
+    }
+
+    /// Whether a call of `t` is taken, and if not, which header is wrong.
+    fn judged(
+        tools: &ToolHeaders,
+        arguments: Option<&str>,
+        fields: &[(&str, &str)],
+    ) -> Result<(), String> {
+        let version = ("MCP-Protocol-Version", MODERN);
+        let fields: Vec<_> = [version].iter().chain(fields).copied().collect();
+        let metadata = metadata(&fields).expect("a modern head");
+        let arguments = arguments.map(str::as_bytes);
+        tools.judge("t", arguments, &metadata).map_err(|refused| {
+            assert_eq!(refused.refusal, Refusal::HeaderMismatch);
+            match refused.data {
+                Some(ErrorData::Header(header)) => header.into_owned(),
+                other => panic!("{other:?} names no header"),
+            }
+        })
+    }
+
+    /// The specification's `execute_sql`.
+    fn sql() -> Value {
+        json!({
+            "type": "object",
+            "properties": {
+                "region": {
+                    "type": "string",
+                    "description": "The region to execute the query in",
+                    "x-mcp-header": "Region",
+                },
+                "query": {"type": "string", "description": "The SQL query to execute"},
+            },
+            "required": ["region", "query"],
+        })
+    }
+
+    #[test]
+    fn the_specifications_call_is_taken() {
+        let tools = tools(sql());
+        let arguments = r#"{"region":"us-west1","query":"SELECT * FROM users"}"#;
+        let encoded = encode("us-west1");
+        let region = |value| ("Mcp-Param-Region", value);
+        let wrong = Err("Mcp-Param-Region".to_owned());
+        let judged = |fields: &[_]| judged(&tools, Some(arguments), fields);
+        assert_eq!(judged(&[region("us-west1")]), Ok(()));
+        assert_eq!(judged(&[("MCP-PARAM-REGION", "us-west1")]), Ok(()));
+        assert_eq!(judged(&[region(&encoded)]), Ok(()));
+        assert_eq!(
+            judged(&[region("us-west1"), ("Mcp-Param-Other", "x")]),
+            Ok(())
+        );
+        assert_eq!(judged(&[region("us-east1")]), wrong);
+        assert_eq!(judged(&[region("US-WEST1")]), wrong);
+        assert_eq!(judged(&[("Mcp-Param-Regio", "us-west1")]), wrong);
+        assert_eq!(judged(&[]), wrong);
+        assert_eq!(judged(&[region("us-west1"), region("us-west1")]), wrong);
+    }
+
+    #[test]
+    fn where_there_is_no_value_there_is_to_be_no_header() {
+        let tools = tools(sql());
+        for arguments in [None, Some("{}"), Some(r#"{"region":null}"#), Some("[1]")] {
+            assert_eq!(judged(&tools, arguments, &[]), Ok(()), "{arguments:?}");
+            let sent = [("Mcp-Param-Region", "null")];
+            assert!(judged(&tools, arguments, &sent).is_err(), "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn of_other_tools_nothing_is_mirrored() {
+        let tools = tools(sql());
+        let fields = [("MCP-Protocol-Version", MODERN), ("Mcp-Param-Region", "x")];
+        let metadata = metadata(&fields).expect("a modern head");
+        let arguments = br#"{"region":"a"}"#;
+        assert_eq!(tools.judge("other", Some(arguments), &metadata), Ok(()));
+    }
+
+    #[test]
+    fn numbers_are_equal_by_their_values() {
+        let tools = tools(json!({"properties": {"n": {"type": "integer", "x-mcp-header": "N"}}}));
+        for (value, header, is_equal) in [
+            ("42", "42", true),
+            ("42", "42.0", true),
+            ("42.0", "42", true),
+            ("4.2e1", "42", true),
+            ("-7", "-7", true),
+            ("0", "-0", true),
+            ("9007199254740993", "9007199254740993", true),
+            ("9007199254740993", "9007199254740992", false),
+            ("42", "43", false),
+            ("42", "-42", false),
+            ("42", "042", false),
+            ("42", "0x2a", false),
+            ("42", "", false),
+            ("1e9999999999999999999", "1e9999999999999999999", true),
+            ("1e9999999999999999999", "2e9999999999999999999", false),
+            (r#""42""#, "42.0", false),
+            ("true", "true", true),
+            ("true", "True", false),
+            ("false", "true", false),
+            ("[42]", "[42]", false),
+            ("{}", "{}", false),
+        ] {
+            let arguments = format!(r#"{{"n" : {value} }}"#);
+            for header in [header, &encode(header)] {
+                let judged = judged(&tools, Some(&arguments), &[("Mcp-Param-N", header)]);
+                assert_eq!(judged.is_ok(), is_equal, "{value} {header}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_tool_with_an_annotation_that_is_not_valid_has_none() {
+        let text = |header: Value| json!({"type": "string", "x-mcp-header": header});
+        let good = text(json!("Good"));
+        let beside = |bad: Value| json!({"properties": {"good": good, "bad": bad}});
+        for schema in [
+            beside(text(json!(""))),
+            beside(text(json!("a b"))),
+            beside(text(json!("a\r\nb"))),
+            beside(text(json!("größe"))),
+            beside(text(json!("a:b"))),
+            beside(text(json!(5))),
+            beside(text(json!("GOOD"))),
+            beside(json!({"type": "number", "x-mcp-header": "A"})),
+            beside(json!({"type": "object", "x-mcp-header": "A"})),
+            beside(json!({"type": ["string", "null"], "x-mcp-header": "A"})),
+            beside(json!({"x-mcp-header": "A"})),
+            beside(json!({"type": "array", "items": text(json!("A"))})),
+            beside(json!({"type": "array", "items": {"properties": {"a": text(json!("A"))}}})),
+            beside(json!({"oneOf": [text(json!("A"))]})),
+            beside(json!({"not": {"properties": {"a": text(json!("A"))}}})),
+            json!({"properties": {"good": good}, "x-mcp-header": "A", "type": "string"}),
+            json!({"properties": {"good": good}, "if": {"properties": {"a": text(json!("A"))}}}),
+            json!({"properties": {"good": good}, "$defs": {"a": text(json!("A"))}}),
+            json!({"properties": {"good": good}, "$defs": {"default": text(json!("A"))}}),
+            json!({"properties": {"good": good}, "patternProperties": {"a": text(json!("A"))}}),
+            json!({"properties": {"good": good}, "additionalProperties": text(json!("A"))}),
+        ] {
+            let headers = tools(schema.clone());
+            assert_eq!(headers.tools.len(), 0, "{schema}");
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_an_annotation_is_none() {
+        let annotated = json!({"type": "string", "x-mcp-header": "A"});
+        for (schema, expected) in [
+            (
+                json!({"properties": {"x-mcp-header": {"type": "string"}}}),
+                None,
+            ),
+            (
+                json!({"properties": {"x-mcp-header": annotated}}),
+                Some(vec!["x-mcp-header"]),
+            ),
+            (json!({"properties": {"a": {"default": annotated}}}), None),
+            (json!({"properties": {"a": {"enum": [annotated]}}}), None),
+            (
+                json!({"properties": {"default": {"properties": {"b": annotated}}}}),
+                Some(vec!["default", "b"]),
+            ),
+            (
+                json!({"properties": {"properties": {"properties": {"b": annotated}}}}),
+                Some(vec!["properties", "b"]),
+            ),
+            (json!({"properties": [1], "type": "object"}), None),
+            (json!(true), None),
+        ] {
+            let headers = tools(schema.clone());
+            let path = headers.tools.get("t").map(|found| &found[0].path[..]);
+            let expected = expected.map(|keys| keys.into_iter().map(Box::from).collect::<Vec<_>>());
+            assert_eq!(path, expected.as_deref(), "{schema}");
+        }
+    }
+
+    #[test]
+    fn pages_are_read_until_there_is_no_cursor() {
+        let page = |name: &str, cursor: Value| {
+            json!({"tools": [{"name": name, "inputSchema": sql()}], "nextCursor": cursor})
+                .to_string()
+        };
+        let mut tools = ToolHeaders::default();
+        let cursor = tools.add_page(page("a", json!("p\"2\u{e4}")).as_bytes());
+        assert_eq!(cursor.as_deref(), Some(r#""p\"2ä""#));
+        assert_eq!(tools.add_page(page("b", Value::Null).as_bytes()), None);
+        assert_eq!(tools.add_page(b"{}"), None);
+        assert_eq!(tools.add_page(b"nonsense"), None);
+        assert_eq!(
+            tools.add_page(br#"{"tools":[1,{"name":5},{"inputSchema":{}}]}"#),
+            None
+        );
+        let names: Vec<_> = tools.tools.keys().map(|name| &**name).collect();
+        assert_eq!(names, ["a", "b"]);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let mut tools = ToolHeaders::default();
+        let name = |n: usize| format!("{n:0>1000}");
+        for n in 0..1000 {
+            let page = json!({"tools": [{"name": name(n), "inputSchema": sql()}]});
+            tools.add_page(page.to_string().as_bytes());
+        }
+        assert_eq!(
+            tools.tools.len(),
+            BYTES / (1000 + "Region".len() + "region".len())
+        );
+    }
+
+    /// The plainest reading of the rules for one parameter.
+    fn is_expected(value: &Value, headers: &[&str]) -> bool {
+        let text = match value {
+            Value::Null => return headers.is_empty(),
+            Value::String(text) => text.clone(),
+            Value::Bool(_) | Value::Number(_) => value.to_string(),
+            Value::Array(_) | Value::Object(_) => return false,
+        };
+        let is_plain = text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+            && !(text.starts_with("=?base64?") && text.ends_with("?="));
+        headers == [encode(&text)] || is_plain && headers == [&*text]
+    }
+
+    proptest! {
+        #[test]
+        fn arguments_are_judged_as_by_the_plainest_reading(
+            outer in select(vec![
+                json!(null), json!("a"), json!("größe"), json!(true), json!(7), json!([1]),
+                json!("=?base64?YQ==?="), json!("7"), json!({"inner": "b"}),
+            ]),
+            inner in select(vec![json!(null), json!("b"), json!(false), json!(-1), json!({})]),
+            first in proptest::collection::vec(select(vec![
+                "a", "7", "true", "=?base64?YQ==?=", "=?base64?Z3LDtsOfZQ==?=", "=?base64?Nw==?=",
+                "=?base64?PT9iYXNlNjQ/WVE9PT89?=", "größe", "[1]", "null", "",
+            ]), 0..3),
+            second in proptest::collection::vec(
+                select(vec!["b", "false", "-1", "{}", "=?base64?Yg==?=", "null"]), 0..3,
+            ),
+        ) {
+            let tools = tools(json!({"type": "object", "properties": {
+                "a": {"type": "string", "x-mcp-header": "First"},
+                "o": {"type": "object", "properties": {
+                    "b": {"type": "boolean", "x-mcp-header": "Second"},
+                }},
+            }}));
+            let arguments = json!({"b": "not this", "o": {"a": "nor this", "b": inner}, "a": outer});
+            let fields: Vec<_> = first.iter().map(|&value| ("Mcp-Param-First", value))
+                .chain(second.iter().map(|&value| ("mcp-param-second", value)))
+                .collect();
+            let judged = judged(&tools, Some(&arguments.to_string()), &fields);
+            let expected = is_expected(&outer, &first) && is_expected(&inner, &second);
+            prop_assert_eq!(judged.is_ok(), expected, "{} {:?}", arguments, fields);
+        }
+    }
+}
