@@ -1,0 +1,158 @@
+//! What the child has been asked and has not answered.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use super::logging::Level;
+use super::method::Method;
+use crate::time::Instant;
+
+/// A call that the child has not answered. It goes by the id of the request that began it; a retry
+/// carries it on under an id of its own.
+pub(super) struct Call {
+    pub(super) method: Method,
+    /// The request that what comes is for; none while the client is asked.
+    pub(super) request: Option<u64>,
+    /// Whether the child was given a progress token: the call's id.
+    pub(super) has_token: bool,
+    /// Whether the request asks for progress.
+    pub(super) wants_progress: bool,
+    /// The least severe message that it asked for.
+    pub(super) level: Option<Level>,
+    /// `params.uri` of `resources/read`, as raw JSON.
+    pub(super) uri: Option<Bytes>,
+}
+
+/// A call that nobody waits for any more, and that the child may still be at.
+struct Ghost {
+    call: u64,
+    may_ask: bool,
+    until: Instant,
+}
+
+#[derive(Default)]
+pub(super) struct Calls {
+    calls: BTreeMap<u64, Call>,
+    /// How many of them may ask.
+    may_ask: usize,
+    /// The call that alone may have asked ever since it began.
+    sole: Option<Sole>,
+    /// Oldest first.
+    ghosts: VecDeque<Ghost>,
+}
+
+struct Sole {
+    call: u64,
+    /// What it asked for and the client has not declared: members of `ClientCapabilities`.
+    missing: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Calls {
+    pub(super) fn insert(&mut self, id: u64, call: Call) {
+        if call.method.may_ask() {
+            let is_sole = self.may_ask == 0 && !self.ghosts.iter().any(|ghost| ghost.may_ask);
+            self.sole = is_sole.then(|| Sole {
+                call: id,
+                missing: serde_json::Map::new(),
+            });
+            self.may_ask += 1;
+        }
+        self.calls.insert(id, call);
+    }
+
+    pub(super) fn get(&self, id: u64) -> Option<&Call> {
+        self.calls.get(&id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: u64) -> Option<&mut Call> {
+        self.calls.get_mut(&id)
+    }
+
+    pub(super) fn remove(&mut self, id: u64) -> Option<Call> {
+        let call = self.calls.remove(&id)?;
+        self.may_ask -= usize::from(call.method.may_ask());
+        self.sole.take_if(|sole| sole.call == id);
+        Some(call)
+    }
+
+    /// The call that a request waits for.
+    pub(super) fn find(&self, request: u64) -> Option<u64> {
+        let is_its = |call: &Call| call.request == Some(request);
+        if self.get(request).is_some_and(is_its) {
+            return Some(request);
+        }
+        let mut calls = self.calls.iter();
+        calls.find(|(_, call)| is_its(call)).map(|(&id, _)| id)
+    }
+
+    /// The call, if there is just one and nothing else that the child may be at.
+    pub(super) fn only(&self) -> Option<&Call> {
+        let only = self.calls.len() == 1 && self.ghosts.is_empty();
+        self.calls.values().next().filter(|_| only)
+    }
+
+    /// Takes note that the child has asked for what the client has not declared. No matter if it is
+    /// not certain which call it asked for.
+    pub(super) fn miss(&mut self, missing: &serde_json::Value) {
+        if let Some(sole) = &mut self.sole
+            && let Some(missing) = missing.as_object()
+        {
+            for (name, value) in missing {
+                let known = sole.missing.entry(name).or_insert_with(|| value.clone());
+                if let (Some(known), Some(more)) = (known.as_object_mut(), value.as_object()) {
+                    known.extend(more.clone());
+                }
+            }
+        }
+    }
+
+    /// What a call has asked for in vain, as `ClientCapabilities`; `None` if nothing is known of.
+    pub(super) fn missing(&self, id: u64) -> Option<serde_json::Value> {
+        let sole = self.sole.as_ref().filter(|sole| sole.call == id)?;
+        (!sole.missing.is_empty()).then(|| sole.missing.clone().into())
+    }
+
+    /// Lets a call go that the child was told to cancel, which it need not heed, and need not answer
+    /// if it does.
+    pub(super) fn abandon(&mut self, id: u64, until: Instant) {
+        if let Some(call) = self.remove(id) {
+            self.ghosts.push_back(Ghost {
+                call: id,
+                may_ask: call.method.may_ask(),
+                until,
+            });
+        }
+    }
+
+    /// Takes note that the child is done with a call. Whether nobody waited for it any more.
+    pub(super) fn lay(&mut self, id: u64) -> bool {
+        let before = self.ghosts.len();
+        self.ghosts.retain(|ghost| ghost.call != id);
+        self.ghosts.len() < before
+    }
+
+    /// Forgets calls that have taken longer than any may.
+    pub(super) fn forget(&mut self, now: Instant) {
+        self.ghosts.retain(|ghost| ghost.until > now);
+    }
+
+    /// When the next is to be forgotten.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.ghosts.front().map(|ghost| ghost.until)
+    }
+
+    /// Whether the child may ask for the sake of a call that nobody waits for.
+    pub(super) fn has_asking_ghost(&self) -> bool {
+        self.ghosts.iter().any(|ghost| ghost.may_ask)
+    }
+
+    pub(super) fn ghost_count(&self) -> usize {
+        self.ghosts.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.calls.is_empty() && self.ghosts.is_empty() && self.may_ask == 0 && self.sole.is_none()
+    }
+}
