@@ -32,6 +32,7 @@ impl Driven {
     fn new() -> Self {
         let policy = Policy {
             startup_probe: false,
+            discover: false,
             ..Policy::default()
         };
         let mut driven = Self {
@@ -218,7 +219,9 @@ impl Driven {
                             }
                         }
                         UpstreamOutput::ToGateway(mail) => self.gateway.handle_mail(mail, now),
-                        UpstreamOutput::Stop(_) | UpstreamOutput::Disconnect { .. } => {
+                        UpstreamOutput::Stop(_)
+                        | UpstreamOutput::Disconnect { .. }
+                        | UpstreamOutput::ToUpstream { .. } => {
                             panic!("nothing goes wrong")
                         }
                         UpstreamOutput::Audit(_) => {}

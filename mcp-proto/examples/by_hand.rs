@@ -127,6 +127,8 @@ impl Host {
                     }
                     UpstreamOutput::Disconnect { .. } => self.exchange().handle_disconnect(NOW),
                     UpstreamOutput::ToGateway(mail) => self.gateway.handle_mail(mail, NOW),
+                    // Only children that are shared have anything to say to one another.
+                    UpstreamOutput::ToUpstream { .. } => {}
                     UpstreamOutput::Audit(record) => println!("audit: {:?}", record.event),
                 }
             } else {
@@ -147,6 +149,7 @@ impl Host {
 fn main() {
     let policy = Policy {
         startup_probe: false,
+        discover: false,
         ..Policy::default()
     };
     let mut host = Host {

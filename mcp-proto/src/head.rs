@@ -9,6 +9,7 @@ use http::{Method, StatusCode};
 use crate::id::SessionId;
 use crate::refusal::Refusal;
 use crate::request_id::RequestId;
+use crate::version::{MODERN, Version};
 
 /// What the names of headers begin with that mirror a tool's parameters (MCP 2026-07-28, Streamable
 /// HTTP, "Custom Headers from Tool Parameters").
@@ -238,6 +239,15 @@ impl<'a> RequestHead<'a> {
             }
         }
         head
+    }
+
+    /// Whether `MCP-Protocol-Version` names the revision without sessions; or one that is not known,
+    /// and nothing else in the head is of a revision with sessions.
+    pub(crate) fn is_modern(&self) -> bool {
+        self.version.value().is_some_and(|version| {
+            version == MODERN.as_bytes()
+                || self.session == Field::Absent && Version::parse(version).is_none()
+        })
     }
 
     /// The target without its query. An absolute form may have no path, which is that of the root

@@ -25,7 +25,6 @@ mod audit;
 pub mod auth;
 mod decimal;
 pub mod envelope;
-#[allow(dead_code, reason = "see `modern`")]
 mod error_data;
 mod exchange;
 pub mod framing;
@@ -35,11 +34,6 @@ pub mod h1;
 mod head;
 mod id;
 mod limits;
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "what reads modern requests is there before what acts on them"
-)]
 mod modern;
 pub mod origin;
 mod policy;
@@ -47,10 +41,6 @@ mod refusal;
 mod request_id;
 pub mod sse;
 mod time;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "no machine drives a translation yet")
-)]
 mod translation;
 mod upstream;
 mod version;
@@ -66,7 +56,7 @@ pub use gateway::{
 pub use head::{ContentType, Cors, Field, RequestHead, ResponseHead};
 pub use id::{ExchangeId, SessionId, UpstreamId};
 pub use limits::Limits;
-pub use policy::Policy;
+pub use policy::{Policy, Share};
 pub use refusal::Refusal;
 pub use request_id::{Instance, RequestId};
 pub use time::{Instant, Now};

@@ -47,6 +47,18 @@ pub struct Limits {
     /// Most open GET streams in one session; one more is 503.
     pub streams_per_session: usize,
 
+    /// Most children at once that serve requests of 2026-07-28.
+    pub hosts: usize,
+    /// Time without a request after which a child with a handshake ends that serves such requests.
+    pub idle_host_time: Duration,
+    /// Most calls in flight at one child that serves many callers, and most that wait for one; one more
+    /// is 503.
+    pub calls_per_child: usize,
+    /// Silence after which a server that was asked `server/discover` is asked to `initialize` as well.
+    pub discover_time: Duration,
+    /// Time that a `requestState` is good for.
+    pub request_state_time: Duration,
+
     /// Most bytes of a bearer token; a longer one is no token.
     pub token_bytes: usize,
     /// Time that a verifier's verdict is good for, unless the token ends before.
@@ -124,6 +136,11 @@ impl Default for Limits {
             session_ttl: Duration::from_secs(30 * 60),
             calls_per_session: 256,
             streams_per_session: 16,
+            hosts: 16,
+            idle_host_time: Duration::from_secs(5 * 60),
+            calls_per_child: 1024,
+            discover_time: Duration::from_secs(2),
+            request_state_time: Duration::from_secs(15 * 60),
             token_bytes: 8 * KIB,
             verdict_time: Duration::from_secs(60),
             verdicts: 10_000,

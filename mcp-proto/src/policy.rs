@@ -1,8 +1,28 @@
 //! What the operator decided, as the machines need it.
 
+use std::num::NonZeroUsize;
+
 use crate::auth::AuthPolicy;
 use crate::limits::Limits;
 use crate::origin::{Host, Origin};
+
+/// Who shares a child with whom.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Share {
+    /// What is safe: a child for each session where the server has sessions; one for all where it has
+    /// none; and for clients that have none of a server that has, children of their own for each
+    /// principal.
+    #[default]
+    Auto,
+    /// Nobody, as far as there are sessions; where there are none, those of one principal.
+    PerSession,
+    /// Those of one principal.
+    PerPrincipal,
+    /// All share one.
+    Shared,
+    /// All share so many.
+    Pool(NonZeroUsize),
+}
 
 /// What the operator decided: who is served, where, and within which bounds.
 #[derive(Clone, Debug)]
@@ -30,6 +50,14 @@ pub struct Policy {
     /// Whether one child is started at once, to see whether the wrapped server works, and again after
     /// starts that failed.
     pub startup_probe: bool,
+    /// Whether the wrapped server is asked `server/discover`. If it is not, it is taken for one that has
+    /// a handshake: for servers that fail at a question which they do not know.
+    pub discover: bool,
+    /// Who shares a child with whom.
+    pub share: Share,
+    /// What a `requestState` that goes through clients is sealed with: the first key seals, any opens.
+    /// Replicas need the same one. With none, the gateway makes one for as long as it runs.
+    pub seal_keys: Vec<[u8; 32]>,
     /// Who may come in.
     pub auth: AuthPolicy,
     /// The bounds.
@@ -49,6 +77,9 @@ impl Default for Policy {
             allowed_origins: Vec::new(),
             page: String::new(),
             startup_probe: true,
+            discover: true,
+            share: Share::default(),
+            seal_keys: Vec::new(),
             auth: AuthPolicy::default(),
             limits: Limits::default(),
         }

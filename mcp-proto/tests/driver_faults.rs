@@ -37,6 +37,7 @@ impl Driver {
     fn new() -> Self {
         let policy = Policy {
             startup_probe: false,
+            discover: false,
             ..Policy::default()
         };
         let fields = [

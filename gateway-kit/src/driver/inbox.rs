@@ -105,10 +105,6 @@ struct UpstreamInboxState {
 }
 
 /// What comes for an upstream.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all of them are mail, of which each would cost an allocation"
-)]
 pub(super) enum Post {
     /// A piece of mail; an exchange's first carries the way back.
     Mail {

@@ -114,6 +114,11 @@ impl DrivenUpstream {
                     }
                 }
                 UpstreamOutput::ToGateway(mail) => self.driver.tell_gateway(mail),
+                UpstreamOutput::ToUpstream { upstream, mail } => {
+                    if let Some(inbox) = self.driver.upstream(upstream) {
+                        inbox.push(mail, None);
+                    }
+                }
                 UpstreamOutput::Audit(record) => self.driver.audit(record),
             }
         }

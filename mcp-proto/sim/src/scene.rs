@@ -12,11 +12,13 @@ use crate::world::{Event, Manner, Measure, World};
 /// A request that was sent.
 pub type Asked = ExchangeId;
 
-/// The policy of most tests: a gateway on port 8080, without a start-up probe.
+/// The policy of most tests: a gateway on port 8080, without a probe, in front of
+/// a server that has a handshake.
 pub fn policy() -> Policy {
     Policy {
         ports: vec![8080],
         startup_probe: false,
+        discover: false,
         ..Policy::default()
     }
 }

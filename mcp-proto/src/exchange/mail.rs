@@ -8,9 +8,11 @@ use http::{HeaderValue, StatusCode};
 use crate::access::Route;
 use crate::audit::{Caller, SessionDigest};
 use crate::auth::{Challenges, Credentials, Denial};
+use crate::error_data::ErrorData;
 use crate::framing::Frame;
 use crate::head::{ContentType, Cors};
 use crate::id::{SessionId, UpstreamId};
+use crate::modern::{ModernRefusal, SealKeys};
 use crate::refusal::Refusal;
 
 /// Mail for an [`Exchange`](crate::Exchange), from the [`Gateway`](crate::Gateway) or an
@@ -25,14 +27,16 @@ pub(crate) enum Letter {
     /// The gateway's first word on the request.
     Admission(Admission),
     /// The gateway's word on a message that was sent without a session.
-    Route(Result<Opened, Rejection>),
+    Route(Result<Routed, Rejection>),
     /// What an open stream's token stands for now; `None` if it is not good any more.
     Renewed(Option<Credentials>),
 
     /// The upstream took what needs no answer.
     Accepted,
     /// The upstream did not take the message, or the call failed before anything was sent.
-    Refused(Refusal),
+    Refused(Rejection),
+    /// The answer to a modern request, whether or not anything came before it.
+    Answered(Answered),
     /// The answer, with nothing before it.
     Answer(Frame),
     /// The child's refusal of `initialize`, with nothing before it: there is no session.
@@ -60,7 +64,17 @@ pub(crate) struct Admission {
     pub(crate) credentials: Option<Credentials>,
     /// What single calls need, where they need something.
     pub(crate) challenges: Option<Arc<Challenges>>,
+    /// What seals a `requestState`, where the head is a modern request's.
+    pub(crate) seals: Option<Arc<Seals>>,
     pub(crate) decision: Decision,
+}
+
+/// What seals the states of one gateway's children.
+#[derive(Debug)]
+pub(crate) struct Seals {
+    pub(crate) keys: SealKeys,
+    /// Tells this gateway's children from those of others.
+    pub(crate) instance: [u8; 8],
 }
 
 /// A refusal, and what goes with it for this one caller.
@@ -71,6 +85,17 @@ pub(crate) struct Rejection {
     pub(crate) challenge: Option<HeaderValue>,
     /// Seconds until it is worth trying again.
     pub(crate) retry_after: Option<u32>,
+    /// What the error's `data` tells beside the request's id.
+    pub(crate) data: Option<ErrorData>,
+}
+
+impl From<ModernRefusal> for Rejection {
+    fn from(ModernRefusal { refusal, data }: ModernRefusal) -> Self {
+        Self {
+            data,
+            ..refusal.into()
+        }
+    }
 }
 
 impl From<Refusal> for Rejection {
@@ -85,6 +110,7 @@ impl From<Denial> for Rejection {
             refusal: denial.refusal,
             challenge: None,
             retry_after: denial.retry_after,
+            data: None,
         }
     }
 }
@@ -121,6 +147,40 @@ pub(crate) enum Decision {
 #[derive(Debug)]
 pub(crate) struct Grant {
     pub(crate) upstream: UpstreamId,
+    /// Whether no other call of its kind is granted until the upstream says that this one is over.
+    pub(crate) exclusive: bool,
+}
+
+/// The gateway's word on a message that was sent without a session.
+#[derive(Debug)]
+pub(crate) enum Routed {
+    /// A session is opened for it.
+    Session(Opened),
+    /// It goes to a host.
+    Host {
+        grant: Grant,
+        /// Whether the child that it goes to is one that can make use of the state that it brings.
+        knows_state: bool,
+    },
+    /// This is the result.
+    Answer(Bytes),
+}
+
+/// The answer to a modern request.
+#[derive(Debug)]
+pub(crate) enum Answered {
+    Whole {
+        message: Frame,
+        /// The code of the error that it is.
+        error: Option<i64>,
+    },
+    /// An `InputRequiredResult`, before and after the JSON text of its `requestState`.
+    InputRequired {
+        before: Frame,
+        /// That state, which is the child's own.
+        state: Box<str>,
+        after: Frame,
+    },
 }
 
 /// A session that is being opened.

@@ -8,6 +8,8 @@
 //! any state ──refusal, answer, end or disconnect──> Done <───────────────────────────┘
 //! ```
 //!
+//! A request of 2026-07-28 is judged when its body has been read (`modern.rs`), and has no session.
+//!
 //! `Waiting` becomes a plain JSON response if the answer comes with nothing before it, and
 //! `Streaming` if the upstream begins an event stream. The exchange counts what it hands to the
 //! transport: at half a window the upstream is told, and past a window the upstream disconnects.
@@ -16,6 +18,7 @@ mod account;
 mod body;
 mod mail;
 mod message;
+mod modern;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,8 +29,11 @@ use http::{HeaderValue, StatusCode};
 use self::account::Account;
 use self::body::Body;
 pub use self::mail::ExchangeMail;
-pub(crate) use self::mail::{Admission, Decision, Grant, Letter, Opened, Rejection};
+pub(crate) use self::mail::{
+    Admission, Answered, Decision, Grant, Letter, Opened, Rejection, Routed, Seals,
+};
 use self::message::Message;
+use self::modern::Modern;
 use crate::access::AccessRecord;
 use crate::audit::{AuditEvent, AuditRecord, Caller, SessionDigest};
 use crate::auth::{Challenges, Credentials};
@@ -42,7 +48,6 @@ use crate::request_id::{Instance, RequestId};
 use crate::sse;
 use crate::time::{Instant, Now};
 use crate::upstream::{self, Sender, UpstreamMail};
-use crate::version::Era;
 
 /// What an [`Exchange`] wants done.
 #[derive(Debug)]
@@ -81,6 +86,8 @@ enum State {
         body: Bytes,
         document: Box<Document>,
     },
+    /// As above, for a request of 2026-07-28.
+    RoutingModern(Box<upstream::Request>),
     Waiting {
         upstream: UpstreamId,
         /// A session that is being opened for this request.
@@ -104,6 +111,8 @@ pub struct Exchange {
     /// The session that the request names, or that was opened for it.
     session: Option<SessionDigest>,
     message: Message,
+    /// What is kept of a request of 2026-07-28.
+    modern: Option<Box<Modern>>,
     account: Account,
     /// Whether the gateway was asked how long the token is good for.
     renewing: bool,
@@ -111,6 +120,7 @@ pub struct Exchange {
     body_bytes: usize,
     body_time: std::time::Duration,
     comment_time: std::time::Duration,
+    request_state_time: std::time::Duration,
     window: usize,
     /// When the event stream last carried anything.
     last_sent: Instant,
@@ -142,12 +152,14 @@ impl Exchange {
             challenges: None,
             session: None,
             message: Message::default(),
+            modern: Modern::of(head),
             account: Account::new(head.method),
             renewing: false,
             started: now.monotonic,
             body_bytes: limits.body_bytes,
             body_time: limits.body_time,
             comment_time: limits.comment_time,
+            request_state_time: limits.request_state_time,
             window: limits.stream_queue_bytes,
             last_sent: now.monotonic,
             in_transit: 0,
@@ -174,16 +186,23 @@ impl Exchange {
                 self.account.route = admission.route;
                 self.credentials = admission.credentials;
                 self.challenges = admission.challenges;
+                if let Some(modern) = &mut self.modern {
+                    modern.seals = admission.seals;
+                }
                 self.admit(admission.decision, now);
             }
-            (Letter::Route(routed), State::Routing { .. }) => self.route(routed, now),
+            (Letter::Route(routed), State::Routing { .. } | State::RoutingModern(_)) => {
+                self.route(routed, now);
+            }
             (letter, &State::Waiting { upstream, opened }) => {
                 self.answer(letter, upstream, opened, now);
             }
             (letter, State::Streaming { .. }) => self.stream(letter, now),
             // Mail and disconnect crossed: an unused grant still has to go back.
             (
-                Letter::Route(Ok(Opened { grant, .. }))
+                Letter::Route(Ok(
+                    Routed::Session(Opened { grant, .. }) | Routed::Host { grant, .. },
+                ))
                 | Letter::Admission(Admission {
                     decision: Decision::ReadBody(Some((grant, _))) | Decision::Listen { grant, .. },
                     ..
@@ -257,6 +276,12 @@ impl Exchange {
             };
             return self.refuse_read(rejection, now);
         }
+        if self.is_modern(&document, &body) {
+            if let Some(grant) = &grant {
+                self.give_back(grant);
+            }
+            return self.take_modern(&document, &body, now);
+        }
         match grant {
             Some(grant) => self.call(grant, None, body, document, now),
             None => {
@@ -299,7 +324,7 @@ impl Exchange {
             State::ReadingBody {
                 grant: Some(grant), ..
             } => self.give_back(&grant),
-            State::Admitting | State::Routing { .. } => {
+            State::Admitting | State::Routing { .. } | State::RoutingModern(_) => {
                 let mail = GatewayMail::gone(self.id, self.request.clone());
                 self.outputs.push_back(ExchangeOutput::ToGateway(mail));
             }
@@ -347,7 +372,7 @@ impl Exchange {
                     Some(_) => Refusal::ChildExited,
                     None => Refusal::SessionNotFound,
                 };
-                self.handle_mail(ExchangeMail(Letter::Refused(refusal)), now);
+                self.handle_mail(ExchangeMail(Letter::Refused(refusal.into())), now);
             }
             State::Streaming { .. } => self.handle_mail(ExchangeMail(Letter::End), now),
             _ => {}
@@ -398,7 +423,10 @@ impl Exchange {
     /// Whether the gateway has been asked and has not answered; see
     /// [`Exchange::handle_disconnect`].
     pub fn awaits_gateway(&self) -> bool {
-        matches!(self.state, State::Admitting | State::Routing { .. })
+        matches!(
+            self.state,
+            State::Admitting | State::Routing { .. } | State::RoutingModern(_)
+        )
     }
 
     /// Whether nothing more will come of it once the outputs are drained.
@@ -416,7 +444,7 @@ impl Exchange {
                 let body = if json_rpc {
                     rejection
                         .refusal
-                        .to_json_rpc(Era::Legacy, None, None, &self.request)
+                        .to_json_rpc(self.era(), None, None, &self.request)
                 } else {
                     rejection.refusal.to_oauth(&self.request)
                 };
@@ -472,17 +500,15 @@ impl Exchange {
         }
     }
 
-    fn route(&mut self, routed: Result<Opened, Rejection>, now: Now) {
-        let State::Routing { body, document } = std::mem::replace(&mut self.state, State::Done)
-        else {
-            return;
-        };
-        match routed {
-            Ok(opened) => {
+    fn route(&mut self, routed: Result<Routed, Rejection>, now: Now) {
+        match (std::mem::replace(&mut self.state, State::Done), routed) {
+            (State::Routing { body, document }, Ok(Routed::Session(opened))) => {
                 self.session = Some(opened.digest);
                 self.call(opened.grant, Some(opened.session), body, document, now);
             }
-            Err(rejection) => self.refuse_read(rejection, now),
+            (State::RoutingModern(request), Ok(routed)) => self.routed(request, routed, now),
+            (_, Err(rejection)) => self.refuse_read(rejection, now),
+            (_, Ok(_)) => {}
         }
     }
 
@@ -554,13 +580,14 @@ impl Exchange {
             }
             Letter::Answer(message) => self.respond_json(message, opened, now),
             Letter::NotOpened(message) => self.respond_json(message, None, now),
-            Letter::Refused(refusal) => {
+            Letter::Refused(rejection) => {
                 // Any other was not handed on to the child.
-                if refusal.status() != StatusCode::OK {
+                if rejection.refusal.status() != StatusCode::OK {
                     self.account.called = None;
                 }
-                self.refuse_read(refusal.into(), now);
+                self.refuse_read(rejection, now);
             }
+            Letter::Answered(answered) => self.answered(answered, now),
             Letter::Begin(priming) => {
                 let mut head = self.head(StatusCode::OK, None);
                 head.content_type = Some(ContentType::EventStream);
@@ -586,10 +613,12 @@ impl Exchange {
         match letter {
             Letter::Failed(refusal) => self.account.refusal = Some(refusal),
             Letter::Event(event) => self.send(event, now),
+            Letter::Answered(answered) => self.answered(answered, now),
+            Letter::Refused(rejection) => self.fail(&rejection, now),
             Letter::End => self.end(now),
             Letter::Renewed(renewed) => {
                 self.renewing = false;
-                // A stream is a session's, and that is one principal's.
+                // A stream is one principal's.
                 let same = |new: &Credentials| {
                     let old = self.credentials.as_ref();
                     old.is_some_and(|old| old.identity.principal == new.identity.principal)
@@ -644,7 +673,7 @@ impl Exchange {
 
     /// Refuses while the body is being read: the rest of it will not be.
     fn refuse(&mut self, refusal: Refusal, now: Now) {
-        let body = refusal.to_json_rpc(Era::Legacy, None, None, &self.request);
+        let body = refusal.to_json_rpc(self.era(), None, None, &self.request);
         self.give_back_unused();
         self.refuse_with(refusal.into(), body, None, now);
         if let Some(ExchangeOutput::Head(head)) = self
@@ -659,10 +688,7 @@ impl Exchange {
     /// Refuses a request whose body has been read.
     fn refuse_read(&mut self, rejection: Rejection, now: Now) {
         self.give_back_unused();
-        let body =
-            rejection
-                .refusal
-                .to_json_rpc(Era::Legacy, self.message.id(), None, &self.request);
+        let body = self.error(&rejection);
         self.refuse_with(rejection, body, None, now);
     }
 
@@ -677,6 +703,7 @@ impl Exchange {
             refusal,
             challenge,
             retry_after,
+            data: _,
         } = rejection;
         let mut head = self.head(refusal.status(), Some(body.len()));
         head.content_type = Some(ContentType::Json);
@@ -722,6 +749,7 @@ impl Exchange {
     /// Says what became of the request.
     fn close_account(&mut self, now: Now) {
         let message = std::mem::take(&mut self.message);
+        self.modern = None;
         let account = &mut self.account;
         let names = account.names.take().unwrap_or_else(|| message.names());
         let record = AccessRecord {
@@ -765,7 +793,9 @@ impl Exchange {
     fn give_back(&mut self, grant: &Grant) {
         self.outputs.push_back(ExchangeOutput::ToUpstream {
             upstream: grant.upstream,
-            mail: UpstreamMail(upstream::Letter::Forfeit),
+            mail: UpstreamMail(upstream::Letter::Forfeit {
+                exclusive: grant.exclusive,
+            }),
         });
     }
 

@@ -26,6 +26,8 @@ struct Sender {
     address: IpAddr,
     route: Route,
     cors: Option<Cors>,
+    /// Whether the head is one of 2026-07-28.
+    is_modern: bool,
 }
 
 /// A request whose verdict, or document, is not there yet.
@@ -56,6 +58,7 @@ impl Gateway {
             address: client_address(peer, &head.forwarded_for, trusted),
             route: self.route_of(head.path()),
             cors: self.cors(head),
+            is_modern: head.is_modern(),
         };
         match self.want(head, sender.route, now) {
             Err(refusal) => {
@@ -277,6 +280,7 @@ impl Gateway {
             },
             route: sender.route,
             credentials,
+            seals: sender.is_modern.then(|| Arc::clone(&self.seals)),
             challenges: has_rules.then(|| Arc::clone(&self.challenges)),
             decision,
         };

@@ -1,13 +1,17 @@
 //! What the other machines tell the [`Gateway`](crate::Gateway).
 
+use bytes::Bytes;
+
 use super::Owner;
 use crate::audit::SessionEnd;
 use crate::auth::TokenDigest;
 use crate::envelope::{Document, Field, Kind};
 use crate::id::{ExchangeId, UpstreamId};
+use crate::modern::{CallKind, Origin};
 use crate::request_id::RequestId;
 use crate::time::Instant;
-use crate::version::Version;
+use crate::translation::modern_server::Change;
+use crate::upstream::Request;
 
 /// Mail for the [`Gateway`](crate::Gateway), from an [`Exchange`](crate::Exchange) or an
 /// [`Upstream`](crate::Upstream). The driver carries it and cannot make or read it.
@@ -59,12 +63,12 @@ pub(crate) enum Letter {
 }
 
 /// What the gateway has to know of a message to route it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Facts {
     /// An `initialize` request.
     Initialize,
-    /// A message that says it is of a revision without sessions.
-    Stateless,
+    /// A request of 2026-07-28.
+    Modern(Box<ModernFacts>),
     /// A batch.
     Batch,
     /// Anything else.
@@ -76,12 +80,7 @@ impl Facts {
         let Document::Single(envelope) = document else {
             return Self::Batch;
         };
-        let stateless = envelope
-            .text(Field::ProtocolVersionMeta, body)
-            .is_some_and(|version| Version::parse(version.as_bytes()).is_none());
-        if stateless {
-            Self::Stateless
-        } else if envelope.kind() == Kind::Request
+        if envelope.kind() == Kind::Request
             && envelope
                 .text(Field::Method, body)
                 .is_some_and(|method| method == "initialize")
@@ -93,12 +92,57 @@ impl Facts {
     }
 }
 
+/// What the gateway has to know of a request of 2026-07-28 to route it.
+#[derive(Debug)]
+pub(crate) struct ModernFacts {
+    pub(crate) kind: CallKind,
+    /// The client's capabilities, as it wrote them.
+    pub(crate) capabilities: Bytes,
+    pub(crate) wants_log: bool,
+    /// The child that gave the state which the request brings.
+    pub(crate) origin: Option<Origin>,
+    /// The task that it is about.
+    pub(crate) task: Option<Bytes>,
+}
+
+impl ModernFacts {
+    pub(crate) fn of(request: &Request, origin: Option<Origin>) -> Self {
+        let call = &request.call;
+        Self {
+            kind: call.kind,
+            capabilities: request.body.slice(call.capabilities.range()),
+            wants_log: call.log_level.is_some(),
+            origin,
+            task: call.name.clone().filter(|_| call.kind == CallKind::Task),
+        }
+    }
+}
+
+/// What a probe found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The child speaks 2026-07-28, and gave this `DiscoverResult`.
+    Modern(Bytes),
+    /// It has a handshake, and gave this `InitializeResult`.
+    Legacy(Bytes),
+    /// It answered, but with neither; or ended at the question.
+    Refused,
+    /// It did not start, or did not answer.
+    Failed,
+}
+
 /// What an upstream has to tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum News {
-    /// The child answered the start-up probe, or did not.
-    Probed { passed: bool },
-    /// The child answered `initialize`: the session is open.
+    /// What the probe found out.
+    Probed(Outcome),
+    /// A host's exclusive call is over: the next may be granted, unless the child is spent.
+    Free { spent: bool },
+    /// Something that subscribers want to hear of has changed at a host's child.
+    Changed(Change),
+    /// A host's child has begun a task by this id.
+    Task(Box<str>),
+    /// The child answered `initialize`: the session is open. Of a host: the child works.
     Opened,
     /// The session is over, by the upstream's own doing or by consent.
     Ended(SessionEnd),

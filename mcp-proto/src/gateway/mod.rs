@@ -20,6 +20,7 @@
 
 mod admission;
 mod health;
+mod hosts;
 mod listing;
 mod mail;
 mod probe;
@@ -35,11 +36,12 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use self::admission::Pending;
 use self::health::LastStart;
 pub use self::health::{NotReady, Standing};
+use self::hosts::{Host, Queued};
 pub use self::listing::{ChildStanding, SessionStanding};
 pub use self::mail::GatewayMail;
 use self::mail::Letter;
-pub(crate) use self::mail::{Facts, News};
-use self::probe::Probe;
+pub(crate) use self::mail::{Facts, ModernFacts, News, Outcome};
+use self::probe::{Probe, Server, Undiscovered};
 pub(crate) use self::sessions::Owner;
 use self::sessions::{Session, Waiting};
 use crate::audit::{AuditRecord, SessionEnd};
@@ -48,8 +50,9 @@ use crate::auth::{
     SignatureCheck, SignatureFailure, SignatureId, StartupFailure, StaticToken, Token, Verdict,
     VerificationId, resource_metadata_url,
 };
-use crate::exchange::{self, ExchangeMail, Rejection};
+use crate::exchange::{self, ExchangeMail, Rejection, Seals};
 use crate::id::{ExchangeId, SessionId, UpstreamId};
+use crate::modern::SealKeys;
 use crate::policy::Policy;
 use crate::refusal::Refusal;
 use crate::time::{Instant, Now};
@@ -127,6 +130,18 @@ pub struct Gateway {
     expiries: BTreeSet<(Instant, SessionId)>,
     /// Requests that wait for an idle session to make room.
     waiting: VecDeque<Waiting>,
+    /// What the wrapped server speaks.
+    server: Server,
+    /// Requests that wait until that is known.
+    undiscovered: Vec<Undiscovered>,
+    hosts: BTreeMap<UpstreamId, Host>,
+    /// When to look whether a host has been idle for its time.
+    host_expiries: BTreeSet<(Instant, UpstreamId)>,
+    /// Calls that wait for a host.
+    queue: VecDeque<Queued>,
+    /// Which hosts hold which tasks, the oldest first.
+    tasks: VecDeque<(Box<str>, UpstreamId)>,
+    seals: Arc<Seals>,
     authenticator: Authenticator,
     challenges: Arc<Challenges>,
     /// Requests that wait for a verdict, or for a document.
@@ -164,6 +179,14 @@ impl Gateway {
             policy.auth.required_scopes.clone(),
             policy.auth.scope_rules.clone(),
         );
+        let (mut own_key, mut instance) = ([0; 32], [0; 8]);
+        random.fill_bytes(&mut own_key);
+        random.fill_bytes(&mut instance);
+        let keys = match policy.seal_keys.split_first() {
+            Some((first, others)) => SealKeys::new(*first, others.iter().copied()),
+            None => SealKeys::new(own_key, []),
+        };
+        let seals = Seals { keys, instance };
         let mut gateway = Self {
             random,
             authenticator,
@@ -176,6 +199,16 @@ impl Gateway {
             next_upstream: 1,
             expiries: BTreeSet::new(),
             waiting: VecDeque::new(),
+            server: match policy.discover {
+                true => Server::Unknown,
+                false => Server::Legacy { initialize: None },
+            },
+            undiscovered: Vec::new(),
+            hosts: BTreeMap::new(),
+            host_expiries: BTreeSet::new(),
+            queue: VecDeque::new(),
+            tasks: VecDeque::new(),
+            seals: Arc::new(seals),
             failed_starts: 0,
             next_start: now.monotonic,
             probe: Probe::Rests,
@@ -216,6 +249,9 @@ impl Gateway {
             }
             Letter::Gone { exchange, request } => {
                 self.waiting.retain(|waiting| waiting.exchange != exchange);
+                self.undiscovered
+                    .retain(|waiting| waiting.exchange != exchange);
+                self.queue.retain(|queued| queued.exchange != exchange);
                 self.authenticator.handle_gone(exchange);
                 self.abandon(exchange, request);
             }
@@ -233,7 +269,14 @@ impl Gateway {
         {
             self.forget_session(id, SessionEnd::ChildExited);
         }
+        for session in self.forget_host(upstream) {
+            self.outputs.push_back(GatewayOutput::ToUpstream {
+                upstream: session,
+                mail: UpstreamMail(upstream::Letter::HostEnded),
+            });
+        }
         self.probe_lost(upstream, now);
+        self.serve_queue(now);
         self.serve_waiting(now);
     }
 
@@ -291,13 +334,20 @@ impl Gateway {
         for waiting in std::mem::take(&mut self.waiting) {
             self.refuse_route(waiting.exchange, Refusal::Draining);
         }
+        for waiting in std::mem::take(&mut self.undiscovered) {
+            self.refuse_route(waiting.exchange, Refusal::Draining);
+        }
+        for queued in std::mem::take(&mut self.queue) {
+            self.refuse_route(queued.exchange, Refusal::Draining);
+        }
         self.refuse_pending(Refusal::Draining);
         let until = now.monotonic + self.policy.limits.finish_time();
         for (&upstream, child) in &self.children {
-            let letter = match child.session {
-                Some(_) => upstream::Letter::Drain { until },
+            let serves = child.session.is_some() || self.hosts.contains_key(&upstream);
+            let letter = match serves {
+                true => upstream::Letter::Drain { until },
                 // A probe, or a child that is on its way out already.
-                None => upstream::Letter::Retire {
+                false => upstream::Letter::Retire {
                     granted: child.granted,
                     end: SessionEnd::Draining,
                 },
@@ -316,6 +366,8 @@ impl Gateway {
         if self.probe_due().is_some_and(|due| due <= now.monotonic) {
             self.start_probe(now);
         }
+        self.expire_hosts(now);
+        self.expire_queue(now);
         while let Some(&(due, id)) = self.expiries.first()
             && due <= now.monotonic
         {
@@ -343,10 +395,14 @@ impl Gateway {
 
     /// When to call [`Gateway::handle_timeout`] if nothing happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let expiry = self.expiries.first().map(|&(due, _)| due);
-        let verdict = self.authenticator.poll_timeout();
-        let probe = self.probe_due();
-        expiry.into_iter().chain(verdict).chain(probe).min()
+        let due = [
+            self.expiries.first().map(|&(due, _)| due),
+            self.host_expiries.first().map(|&(due, _)| due),
+            self.queue.front().map(|queued| queued.deadline),
+            self.authenticator.poll_timeout(),
+            self.probe_due(),
+        ];
+        due.into_iter().flatten().min()
     }
 
     /// Whether no session is open, no child lives, and nothing is awaited. Verdicts may still be kept,
@@ -355,6 +411,8 @@ impl Gateway {
         self.sessions.is_empty()
             && self.children.is_empty()
             && self.waiting.is_empty()
+            && self.undiscovered.is_empty()
+            && self.queue.is_empty()
             && self.pending.is_empty()
             && self.authenticator.is_idle()
     }

@@ -1,4 +1,15 @@
-//! The start-up probe: one child that is started before anyone comes, and again after starts that
+//! What the wrapped server speaks, and whether it works: found out by children that serve nobody.
+//!
+//! A server that answers `server/discover` speaks 2026-07-28. It may have a handshake too, which
+//! nothing in that answer tells, and the question may have settled what its process speaks: so a second
+//! child is asked to `initialize`. What was found out holds for as long as the gateway runs.
+//!
+//! ```text
+//! Unknown ──initialize──> Legacy
+//!    └──────discovered──> Modern ──a second child: initialize, or not──> Modern, and Legacy or not
+//! ```
+//!
+//! A probe is started before anyone comes, or by the first who does, and again after starts that
 //! failed.
 //!
 //! A gateway whose last start failed is not ready, so that orchestrators send nobody there; then no
@@ -12,12 +23,65 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::health::LastStart;
-use super::{Gateway, GatewayOutput};
+use super::{Facts, Gateway, GatewayOutput, Outcome, Owner};
 use crate::audit::{AuditEvent, AuditRecord, SessionEnd};
-use crate::id::UpstreamId;
+use crate::id::{ExchangeId, UpstreamId};
+use crate::refusal::Refusal;
 use crate::time::{Instant, Now};
-use crate::upstream::Purpose;
+use crate::upstream::{Purpose, Stage};
+
+/// What the wrapped server speaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Server {
+    Unknown,
+    /// Revisions with a handshake only.
+    Legacy {
+        /// Its `InitializeResult`, once a probe has had it.
+        initialize: Option<Bytes>,
+    },
+    /// 2026-07-28.
+    Modern {
+        /// Its `DiscoverResult`.
+        discovered: Bytes,
+        /// Whether it has a handshake too, once that is known.
+        has_handshake: Option<bool>,
+    },
+}
+
+impl Server {
+    /// Whether it can be told how legacy sessions are served.
+    pub(super) fn serves_sessions(&self) -> Option<()> {
+        match self {
+            Self::Unknown
+            | Self::Modern {
+                has_handshake: None,
+                ..
+            } => None,
+            _ => Some(()),
+        }
+    }
+
+    /// The `DiscoverResult` of a server that has no handshake.
+    pub(super) fn discovered(&self) -> Option<Bytes> {
+        match self {
+            Self::Modern {
+                discovered,
+                has_handshake: Some(false),
+            } => Some(discovered.clone()),
+            _ => None,
+        }
+    }
+}
+
+/// A request that waits until it is known what the server speaks.
+pub(super) struct Undiscovered {
+    pub(super) exchange: ExchangeId,
+    facts: Facts,
+    owner: Owner,
+}
 
 /// From a start that failed to the next probe.
 const PAUSE: Duration = Duration::from_secs(15);
@@ -26,45 +90,126 @@ const PAUSE: Duration = Duration::from_secs(15);
 pub(super) enum Probe {
     Rests,
     Due(Instant),
-    Running(UpstreamId),
+    Running(UpstreamId, Stage),
 }
 
 impl Gateway {
     pub(super) fn start_probe(&mut self, now: Now) {
-        let upstream = self.open_child(None, Purpose::Probe, now);
-        self.probe = Probe::Running(upstream);
+        let stage = match &self.server {
+            Server::Unknown
+            | Server::Modern {
+                has_handshake: Some(false),
+                ..
+            } => Stage::Discover,
+            _ => Stage::Initialize,
+        };
+        self.start_stage(stage, now);
+    }
+
+    fn start_stage(&mut self, stage: Stage, now: Now) {
+        let upstream = self.open_child(None, Purpose::Probe(stage), now);
+        self.probe = Probe::Running(upstream, stage);
+    }
+
+    /// Has a request wait until it is known what the server speaks.
+    pub(super) fn find_out(&mut self, exchange: ExchangeId, facts: Facts, owner: Owner, now: Now) {
+        let runs = matches!(self.probe, Probe::Running(..));
+        if !runs && now.monotonic < self.next_start {
+            return self.refuse_route(exchange, Refusal::ChildUnavailable);
+        }
+        if self.undiscovered.len() >= self.policy.limits.connections {
+            return self.refuse_route(exchange, Refusal::TooManyCalls);
+        }
+        self.undiscovered.push(Undiscovered {
+            exchange,
+            facts,
+            owner,
+        });
+        if !runs {
+            self.start_probe(now);
+        }
+    }
+
+    /// Routes those who have waited to know what the server speaks.
+    fn serve_undiscovered(&mut self, now: Now) {
+        for waiting in std::mem::take(&mut self.undiscovered) {
+            self.route(waiting.exchange, waiting.facts, waiting.owner, now);
+        }
     }
 
     /// When the next probe is to be started.
     pub(super) fn probe_due(&self) -> Option<Instant> {
         match self.probe {
             Probe::Due(due) => Some(due),
-            Probe::Rests | Probe::Running(_) => None,
+            Probe::Rests | Probe::Running(..) => None,
         }
     }
 
-    /// Takes what became of the probe's child.
-    pub(super) fn probed(&mut self, upstream: UpstreamId, passed: bool, now: Now) {
+    /// Takes what a probe's child has answered.
+    pub(super) fn probed(&mut self, upstream: UpstreamId, outcome: Outcome, now: Now) {
+        self.retire(upstream, SessionEnd::Deleted);
+        let stage = match self.probe {
+            Probe::Running(running, stage) if running == upstream => stage,
+            _ => return,
+        };
+        self.probe = Probe::Rests;
+        let known = match (&mut self.server, outcome, stage) {
+            (Server::Unknown, Outcome::Modern(discovered), _) => {
+                self.server = Server::Modern {
+                    discovered,
+                    has_handshake: None,
+                };
+                self.start_stage(Stage::Initialize, now);
+                return self.serve_undiscovered(now);
+            }
+            (server @ Server::Unknown, Outcome::Legacy(initialize), _)
+            | (server @ Server::Legacy { initialize: None }, Outcome::Legacy(initialize), _) => {
+                *server = Server::Legacy {
+                    initialize: Some(initialize),
+                };
+                true
+            }
+            // Some end at a question that they do not know: a fresh child is asked the other one.
+            (Server::Unknown, Outcome::Refused, Stage::Discover) => {
+                return self.start_stage(Stage::Initialize, now);
+            }
+            (Server::Modern { has_handshake, .. }, outcome, Stage::Initialize)
+                if has_handshake.is_none() =>
+            {
+                *has_handshake = Some(matches!(outcome, Outcome::Legacy(_)));
+                true
+            }
+            (_, outcome, _) => matches!(outcome, Outcome::Modern(_) | Outcome::Legacy(_)),
+        };
         self.outputs.push_back(GatewayOutput::Audit(AuditRecord {
             upstream: Some(upstream),
-            ..AuditRecord::new(AuditEvent::Probed { passed })
+            ..AuditRecord::new(AuditEvent::Probed { passed: known })
         }));
-        self.probe = Probe::Rests;
-        if passed {
+        if known {
             self.start_succeeded(now);
         } else {
-            self.last_start = LastStart::ProbeFailed;
-            self.probe_later(now);
+            self.probe_failed(now);
         }
-        self.retire(upstream, SessionEnd::Deleted);
+        self.serve_undiscovered(now);
+    }
+
+    fn probe_failed(&mut self, now: Now) {
+        // With nothing known, every request would have the next probe started.
+        if self.server == Server::Unknown {
+            self.start_failed(now);
+        }
+        self.last_start = LastStart::ProbeFailed;
+        self.probe_later(now);
+        for waiting in std::mem::take(&mut self.undiscovered) {
+            self.refuse_route(waiting.exchange, Refusal::ChildUnavailable);
+        }
     }
 
     /// Takes note that a child is lost whose driver panicked.
     pub(super) fn probe_lost(&mut self, upstream: UpstreamId, now: Now) {
-        if self.probe == Probe::Running(upstream) {
+        if matches!(self.probe, Probe::Running(running, _) if running == upstream) {
             self.probe = Probe::Rests;
-            self.last_start = LastStart::ProbeFailed;
-            self.probe_later(now);
+            self.probe_failed(now);
         }
     }
 

@@ -9,7 +9,7 @@ use super::health::LastStart;
 use super::{Child, Facts, Gateway, GatewayOutput, News, Phase, Rejection};
 use crate::audit::{AuditEvent, AuditRecord, Caller, SessionDigest, SessionEnd};
 use crate::auth::{Identity, Principal, VerifierKind};
-use crate::exchange::{self, Grant, Opened};
+use crate::exchange::{self, Grant, Opened, Routed};
 use crate::id::{ExchangeId, SessionId, UpstreamId};
 use crate::refusal::Refusal;
 use crate::time::{Instant, Now};
@@ -87,18 +87,25 @@ impl Gateway {
         if let Some(child) = self.children.get_mut(&upstream) {
             child.granted += 1;
         }
-        Ok((Grant { upstream }, digest))
+        let grant = Grant {
+            upstream,
+            exclusive: false,
+        };
+        Ok((grant, digest))
     }
 
     /// Judges a message that came without a session.
     pub(super) fn route(&mut self, exchange: ExchangeId, facts: Facts, owner: Owner, now: Now) {
         match facts {
-            Facts::Stateless => self.refuse_route(exchange, Refusal::UnsupportedVersion),
+            Facts::Modern(facts) => self.route_modern(exchange, facts, owner, now),
             Facts::Batch => self.refuse_route(exchange, Refusal::BatchNotAllowed),
             Facts::Other => self.refuse_route(exchange, Refusal::SessionRequired),
             Facts::Initialize if self.draining => self.refuse_route(exchange, Refusal::Draining),
             Facts::Initialize if now.monotonic < self.next_start => {
                 self.refuse_route(exchange, Refusal::ChildUnavailable);
+            }
+            Facts::Initialize if self.server.serves_sessions().is_none() => {
+                self.find_out(exchange, facts, owner, now);
             }
             Facts::Initialize => {
                 self.waiting.push_back(Waiting { exchange, owner });
@@ -175,13 +182,43 @@ impl Gateway {
         let mut bytes = [0; 16];
         self.random.fill_bytes(&mut bytes);
         let session = SessionId::from_bytes(bytes);
-        let upstream = self.open_child(Some((session, owner)), Purpose::Session, now);
+        let nonce = self.random.next_u32();
+        let Some(purpose) = self.session_purpose(nonce, &owner, now) else {
+            return self.refuse_route(exchange, Refusal::ChildUnavailable);
+        };
+        let host = purpose.host();
+        let upstream = self.open_child(Some((session, owner)), purpose, now);
+        if let Some(host) = host.and_then(|host| self.hosts.get_mut(&host)) {
+            host.sessions.insert(upstream);
+        }
+        let grant = Grant {
+            upstream,
+            exclusive: false,
+        };
         let opened = Opened {
-            grant: Grant { upstream },
+            grant,
             session,
             digest: SessionDigest::of(session),
         };
-        self.tell(exchange, exchange::Letter::Route(Ok(opened)));
+        self.tell(
+            exchange,
+            exchange::Letter::Route(Ok(Routed::Session(opened))),
+        );
+    }
+
+    /// What a session's child is: one of its own, or a shared one that has no sessions itself.
+    fn session_purpose(&mut self, nonce: u32, owner: &Owner, now: Now) -> Option<Purpose> {
+        match self.server.discovered() {
+            Some(discovered) => {
+                let host = self.host_for_session(owner, now)?;
+                Some(Purpose::SharedSession {
+                    nonce,
+                    host,
+                    discovered,
+                })
+            }
+            None => Some(Purpose::Session { nonce }),
+        }
     }
 
     pub(super) fn open_child(
@@ -214,12 +251,8 @@ impl Gateway {
                 },
             );
         }
-        let nonce = self.random.next_u32();
-        self.outputs.push_back(GatewayOutput::Open(Opening {
-            upstream,
-            purpose,
-            nonce,
-        }));
+        self.outputs
+            .push_back(GatewayOutput::Open(Opening { upstream, purpose }));
         upstream
     }
 
@@ -254,6 +287,9 @@ impl Gateway {
     /// Takes a session out of the table, and records its end.
     pub(super) fn forget_session(&mut self, id: SessionId, end: SessionEnd) -> Option<Session> {
         let session = self.sessions.remove(&id)?;
+        for host in self.hosts.values_mut() {
+            host.sessions.remove(&session.upstream);
+        }
         if let Some(due) = session.expiry {
             self.expiries.remove(&(due, id));
         }
@@ -323,17 +359,24 @@ impl Gateway {
                 self.end_session(id, end);
                 self.serve_waiting(now);
             }
-            (News::Probed { passed }, ..) => self.probed(upstream, passed, now),
+            (News::Probed(outcome), ..) => self.probed(upstream, outcome, now),
             (News::Drained, ..) => {
                 self.children.remove(&upstream);
                 self.serve_waiting(now);
             }
+            (News::Opened, None, _) => self.host_opened(upstream, now),
+            (News::Busy, None, _) => self.host_busy(upstream, now),
+            (News::Idle { since }, None, _) => self.host_idle(upstream, since, now),
+            (News::Ended(end), None, _) => self.host_ended(upstream, end, now),
+            (News::Free { spent }, ..) => self.host_freed(upstream, spent, now),
+            (News::Changed(change), ..) => self.host_changed(upstream, &change),
+            (News::Task(task), ..) => self.task_begun(upstream, task),
             // The session ended meanwhile: what its upstream says of it is late.
             _ => {}
         }
     }
 
-    fn start_failed(&mut self, now: Now) {
+    pub(super) fn start_failed(&mut self, now: Now) {
         self.last_start = LastStart::Failed;
         let delay = FIRST_DELAY
             .saturating_mul(1 << self.failed_starts.min(16))

@@ -12,7 +12,7 @@ use crate::id::SessionId;
 use crate::origin::{self, HostVerdict};
 use crate::refusal::Refusal;
 use crate::time::Now;
-use crate::version::Version;
+use crate::version::{MODERN, Version};
 
 /// The methods that are judged by path; CONNECT, TRACE and unknown ones are refused anywhere.
 const ROUTED_METHODS: [Method; 7] = [
@@ -27,6 +27,9 @@ const ROUTED_METHODS: [Method; 7] = [
 
 /// The methods of the MCP endpoint.
 const ALLOW: &str = "GET, POST, DELETE, OPTIONS";
+
+/// The methods of the MCP endpoint in the revision without sessions.
+const ALLOW_MODERN: &str = "POST, OPTIONS";
 
 /// The methods of documents.
 const DOCUMENT_ALLOW: &str = "GET, HEAD, OPTIONS";
@@ -153,6 +156,11 @@ impl Gateway {
         let kind = match *head.method {
             Method::OPTIONS => return Wanted::Decided(no_content(Some(ALLOW))),
             Method::POST => self.judge_call(head).map(|()| McpKind::Call),
+            // Of this revision there is nothing else (MCP 2026-07-28, Streamable HTTP, "Earlier
+            // Streamable HTTP Revisions").
+            _ if head.version.value() == Some(MODERN.as_bytes()) => {
+                return Wanted::Decided(method_not_allowed(ALLOW_MODERN, true));
+            }
             Method::GET if !head.accept.admits_events() => Err(Refusal::NotAcceptable),
             Method::GET => Ok(McpKind::Listen {
                 last_event_id: head.last_event_id.value().map(Bytes::copy_from_slice),
@@ -162,10 +170,15 @@ impl Gateway {
         };
         let session = match head.session {
             Field::Absent => None,
+            // A revision without sessions: what is named is passed over.
+            _ if head.is_modern() => None,
             named => Some(named.value().and_then(SessionId::parse)),
         };
         let request = kind.and_then(|kind| {
-            check_version(head)?;
+            // What a body says of its revision is judged when it is there.
+            if !(matches!(kind, McpKind::Call) && head.is_modern()) {
+                check_version(head)?;
+            }
             Ok(McpRequest { kind, session })
         });
         Wanted::Mcp(request)

@@ -16,7 +16,9 @@ mod tools;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::call::{CallKind, Level, ModernCall, ModernRefusal, is_modern, judge};
+#[cfg(test)]
+use self::call::Level;
+pub(crate) use self::call::{CallKind, ModernCall, ModernRefusal, is_modern, judge};
 pub(crate) use self::capabilities::ClientCapabilities;
 pub(crate) use self::metadata::RequestMetadata;
 pub(crate) use self::seal::{CallDigest, Origin, PrincipalDigest, SealKeys, Sealed};

@@ -3,10 +3,13 @@
 use bytes::Bytes;
 
 use crate::audit::SessionEnd;
-use crate::envelope::Document;
+use crate::envelope::{Document, Envelope};
 use crate::id::{ExchangeId, UpstreamId};
+use crate::modern::{ModernCall, RequestMetadata};
+use crate::refusal::Refusal;
 use crate::request_id::RequestId;
 use crate::time::Instant;
+use crate::translation::modern_server::Change;
 
 /// Mail for an [`Upstream`](crate::Upstream), from the [`Gateway`](crate::Gateway) or an
 /// [`Exchange`](crate::Exchange). The driver carries it and cannot make or read it.
@@ -33,8 +36,16 @@ pub(crate) enum Letter {
         sender: Sender,
         last_event_id: Option<Bytes>,
     },
+    /// A request of 2026-07-28, for a host. Uses a grant.
+    Request {
+        sender: Sender,
+        request: Box<Request>,
+    },
     /// A grant that will not be used.
-    Forfeit,
+    Forfeit {
+        /// Whether it was for an exclusive call.
+        exclusive: bool,
+    },
     /// The transport has taken this much of the exchange's stream.
     Release { exchange: ExchangeId, bytes: usize },
     /// The exchange's client has gone.
@@ -51,6 +62,51 @@ pub(crate) enum Letter {
     Retire { granted: u64, end: SessionEnd },
     /// Finish what is in flight, and end then, or at this time.
     Drain { until: Instant },
+    /// Something that subscribers want to hear of has changed, as another child of theirs says.
+    Changed(Change),
+
+    /// A legacy session says something to the host that it has its child from.
+    ToHost { from: UpstreamId, letter: ToHost },
+    /// A host says something about the call that the session knows by this number.
+    FromHost { reference: u64, letter: FromHost },
+    /// The host that a session has its child from is no more.
+    HostEnded,
+}
+
+/// A request of 2026-07-28, as a host takes it.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) body: Bytes,
+    pub(crate) message: Envelope,
+    pub(crate) call: ModernCall,
+    /// What its head mirrors of its body.
+    pub(crate) metadata: Box<RequestMetadata>,
+    /// What the child gets for `requestState`: its own, if it gave one.
+    pub(crate) state: Option<Box<str>>,
+    /// Whether it was granted as exclusive.
+    pub(crate) exclusive: bool,
+}
+
+/// What a legacy session says to its host.
+#[derive(Debug)]
+pub(crate) enum ToHost {
+    /// A request of 2026-07-28, that the session knows by this number.
+    Call { reference: u64, request: Bytes },
+    /// Its answer is not waited for any more.
+    Cancel { reference: u64 },
+    /// The session has ended.
+    Ended,
+}
+
+/// What a host says about a session's call.
+#[derive(Debug)]
+pub(crate) enum FromHost {
+    /// The child's response, with the id that the host gave it.
+    Answer(Bytes),
+    /// A notification of the child's that belongs to it.
+    Notification(Bytes),
+    /// There will be no response.
+    Failed(Refusal),
 }
 
 /// The order to make an [`Upstream`](crate::Upstream).
@@ -58,8 +114,6 @@ pub(crate) enum Letter {
 pub struct Opening {
     pub(crate) upstream: UpstreamId,
     pub(crate) purpose: Purpose,
-    /// Told apart in event ids: those of another session are recognised.
-    pub(crate) nonce: u32,
 }
 
 impl Opening {
@@ -70,10 +124,51 @@ impl Opening {
 }
 
 /// What a child is started for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Purpose {
-    /// To see whether it answers `initialize`.
-    Probe,
-    /// To serve one session.
-    Session,
+    /// To find out what it speaks, and whether it works.
+    Probe(Stage),
+    /// To serve one legacy session.
+    Session {
+        /// Told apart in event ids: those of another session are recognised.
+        nonce: u32,
+    },
+    /// To serve one legacy session, by the child of a host, which has no sessions.
+    SharedSession {
+        nonce: u32,
+        host: UpstreamId,
+        /// That child's `DiscoverResult`.
+        discovered: Bytes,
+    },
+    /// To serve many callers.
+    Host(Speaks),
+}
+
+impl Purpose {
+    /// The host whose child it is to serve by.
+    pub(crate) fn host(&self) -> Option<UpstreamId> {
+        match self {
+            Self::SharedSession { host, .. } => Some(*host),
+            _ => None,
+        }
+    }
+}
+
+/// What a probe begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// `server/discover`, and `initialize` if that leads to nothing.
+    Discover,
+    /// `initialize`.
+    Initialize,
+}
+
+/// What a host's child speaks.
+#[derive(Debug)]
+pub(crate) enum Speaks {
+    /// 2026-07-28.
+    Modern,
+    /// A revision with a handshake, which the host begins with these capabilities of the client's:
+    /// canonical JSON.
+    Legacy { capabilities: Bytes },
 }

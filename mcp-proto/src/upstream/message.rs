@@ -3,10 +3,10 @@
 use crate::envelope::{Envelope, Field, RequestId, Span};
 use crate::framing::{Frame, Text, splice};
 
-/// The edits of one message: at most an id and a token.
+/// The edits of one message: at most an id, a token and a state.
 #[derive(Default)]
 pub(super) struct Edits<'a> {
-    edits: [(Span, &'a [u8]); 2],
+    edits: [(Span, &'a [u8]); 3],
     count: usize,
 }
 
@@ -17,6 +17,31 @@ impl<'a> Edits<'a> {
             self.count += 1;
             self.edits[..self.count].sort_by_key(|(span, _)| span.start);
         }
+    }
+
+    /// The message around `gap`, which both sides leave out, with these edits.
+    pub(super) fn apply_around(
+        &self,
+        gap: Span,
+        text: Text<'_>,
+        message: &Envelope,
+    ) -> (Frame, Frame) {
+        let whole = message.span();
+        let edits = &self.edits[..self.count];
+        let at = edits.partition_point(|(span, _)| span.start < gap.start);
+        let part = |span, edits| {
+            let line_breaks = message.has_line_breaks();
+            splice(b"", text, span, line_breaks, edits, b"")
+        };
+        let before = Span {
+            start: whole.start,
+            end: gap.start,
+        };
+        let after = Span {
+            start: gap.end,
+            end: whole.end,
+        };
+        (part(before, &edits[..at]), part(after, &edits[at..]))
     }
 
     /// The message with these edits, between `prefix` and `suffix`. Raw line breaks in it, which

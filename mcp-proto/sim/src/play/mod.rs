@@ -159,6 +159,7 @@ impl Play {
         let policy = Policy {
             ports: vec![8080],
             startup_probe: !tone.calm && options.seed.number().is_multiple_of(4),
+            discover: false,
             auth,
             limits,
             ..Policy::default()

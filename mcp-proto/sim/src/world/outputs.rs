@@ -166,6 +166,9 @@ impl World {
                     }
                 }
                 UpstreamOutput::ToGateway(mail) => self.mail_gateway(mail),
+                UpstreamOutput::ToUpstream { upstream, mail } => {
+                    self.mail_upstream(upstream, mail);
+                }
                 UpstreamOutput::Audit(record) => self.keep(record),
             }
         }
@@ -228,6 +231,10 @@ impl World {
             "UpstreamMail(Release",
             "UpstreamMail(Disconnect",
             "UpstreamMail(Retire",
+            "UpstreamMail(ToHost",
+            "UpstreamMail(FromHost",
+            "UpstreamMail(HostEnded",
+            "UpstreamMail(Changed",
         ];
         assert!(
             late.iter().any(|late| text.starts_with(late)),

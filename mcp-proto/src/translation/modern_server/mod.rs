@@ -59,6 +59,9 @@ use crate::limits::Limits;
 use crate::time::{Instant, Now};
 use crate::translation::TranslationOutput;
 
+/// The `requestState` of no round of any call: a request that brings it is a call that begins anew.
+pub(crate) const NO_ROUND: &str = "0.0";
+
 /// How long requests of the child's are gathered, so that what it asks at about the same time is
 /// asked of the client in one round.
 const GATHER_TIME: Duration = Duration::from_millis(10);

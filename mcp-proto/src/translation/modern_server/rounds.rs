@@ -131,7 +131,7 @@ impl ModernServer {
                 );
             }
             Asked::Malformed => {
-                self.refuse_child(id, INVALID_PARAMS, "The parameters are invalid.")
+                self.refuse_child(id, INVALID_PARAMS, "The parameters are invalid.");
             }
             Asked::Unknown => self.refuse_child(id, METHOD_NOT_FOUND, "Method not found"),
         }

@@ -3,9 +3,8 @@
 use bytes::Bytes;
 
 use super::calls::{Call, TaskToken};
-use super::message::{Edits, is_method, minted_id};
 use super::streams::Kind as StreamKind;
-use super::{Phase, Sender, Upstream};
+use super::{Phase, Session};
 use crate::audit::AuditEvent;
 use crate::decimal::Decimal;
 use crate::envelope::{Document, Envelope, Field, Kind, RequestId};
@@ -13,9 +12,11 @@ use crate::exchange;
 use crate::framing::{Frame, Text};
 use crate::refusal::Refusal;
 use crate::time::Now;
+use crate::upstream::Sender;
+use crate::upstream::message::{Edits, is_method, minted_id};
 use crate::version::Version;
 
-impl Upstream {
+impl Session {
     pub(super) fn take_call(
         &mut self,
         sender: &Sender,
@@ -25,10 +26,10 @@ impl Upstream {
     ) {
         let exchange = sender.exchange;
         if self.phase == Phase::Ended {
-            return self.refuse(exchange, self.late);
+            return self.child.refuse(exchange, self.late);
         }
-        if self.stdin_queued > 0 && self.stdin_queued + body.len() > self.limits.stdin_bytes {
-            return self.refuse(exchange, Refusal::ChildNotReading);
+        if self.child.is_behind(body.len()) {
+            return self.child.refuse(exchange, Refusal::ChildNotReading);
         }
         let messages = match document {
             Document::Single(envelope) => std::slice::from_ref(envelope),
@@ -37,7 +38,7 @@ impl Upstream {
         let is_batch = matches!(document, Document::Batch(_));
         let calls = match self.judge(messages, is_batch, body) {
             Ok(calls) => calls,
-            Err(refusal) => return self.refuse(exchange, refusal),
+            Err(refusal) => return self.child.refuse(exchange, refusal),
         };
         let stream =
             (calls > 0).then(|| self.streams.open(StreamKind::Call, sender.clone(), calls));
@@ -47,7 +48,7 @@ impl Upstream {
             }
             self.flush_waiting_requests(stream);
         } else {
-            self.tell(exchange, exchange::Letter::Accepted, true);
+            self.child.tell(exchange, exchange::Letter::Accepted, true);
         }
         for message in messages {
             match (message.kind(), stream) {
@@ -93,7 +94,7 @@ impl Upstream {
         if calls > 0 && self.draining {
             return Err(Refusal::Draining);
         }
-        if self.calls.len() + calls > self.limits.calls_per_session {
+        if self.calls.len() + calls > self.child.limits.calls_per_session {
             return Err(Refusal::TooManyCalls);
         }
         Ok(calls)
@@ -123,9 +124,10 @@ impl Upstream {
         let mut edits = Edits::default();
         edits.add(Some(id), text.as_bytes());
         edits.add(token, text.as_bytes());
-        self.stdin(line(body, message, &edits));
+        self.child.stdin(line(body, message, &edits));
 
         let poll_after = self
+            .child
             .limits
             .poll_after
             .filter(|_| self.has_priming_events() && !is_initialize);
@@ -140,9 +142,9 @@ impl Upstream {
                 .map(|task| task.into_owned().into_boxed_str()),
             is_initialize,
             started: now.monotonic,
-            deadline: now.monotonic + self.limits.request_time,
-            last_deadline: now.monotonic + self.limits.request_time_max,
-            silence_at: Some(now.monotonic + self.limits.silence_time),
+            deadline: now.monotonic + self.child.limits.request_time,
+            last_deadline: now.monotonic + self.child.limits.request_time_max,
+            silence_at: Some(now.monotonic + self.child.limits.silence_time),
             poll_at: poll_after.map(|after| now.monotonic + after),
             timer: now.monotonic,
         };
@@ -159,16 +161,16 @@ impl Upstream {
             let Some((minted, call)) =
                 minted.and_then(|minted| Some((minted, self.calls.get_mut(minted)?)))
             else {
-                return self.audit(AuditEvent::CancelDropped, Some(sender));
+                return self.child.audit(AuditEvent::CancelDropped, Some(sender));
             };
             // MCP, cancellation: `initialize` must not be cancelled.
             if call.is_initialize {
-                return self.audit(AuditEvent::CancelDropped, Some(sender));
+                return self.child.audit(AuditEvent::CancelDropped, Some(sender));
             }
             let text = Decimal::new(minted);
             let mut edits = Edits::default();
             edits.add(message.get(Field::RequestId), text.as_bytes());
-            self.stdin(line(body, message, &edits));
+            self.child.stdin(line(body, message, &edits));
             // The child should not answer any more, and the client waits for no answer; but its
             // HTTP request does.
             self.fail(minted, Refusal::RequestCancelled);
@@ -181,13 +183,13 @@ impl Upstream {
                     None => Some(self.calls.request_task_token(minted)?.token.clone()),
                 });
             let Some(token) = token else {
-                return self.audit(AuditEvent::ProgressDropped, Some(sender));
+                return self.child.audit(AuditEvent::ProgressDropped, Some(sender));
             };
             let mut edits = Edits::default();
             edits.add(message.get(Field::Progress), &token);
-            self.stdin(line(body, message, &edits));
+            self.child.stdin(line(body, message, &edits));
         } else {
-            self.stdin(line(body, message, &Edits::default()));
+            self.child.stdin(line(body, message, &Edits::default()));
         }
     }
 
@@ -203,7 +205,7 @@ impl Upstream {
             })
             .and_then(|minted| Some((minted, self.forget_child_request(minted, now)?)));
         let Some((minted, request)) = request else {
-            return self.audit(AuditEvent::ResponseDropped, Some(sender));
+            return self.child.audit(AuditEvent::ResponseDropped, Some(sender));
         };
         if let (Some(token), Some(task)) = (&request.token, message.text(Field::ResultTask, body)) {
             self.calls.keep_request_task_token(TaskToken {
@@ -214,7 +216,7 @@ impl Upstream {
         }
         let mut edits = Edits::default();
         edits.add(message.get(Field::Id), &request.id);
-        self.stdin(line(body, message, &edits));
+        self.child.stdin(line(body, message, &edits));
     }
 }
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::calls::{Call, ChildRequest};
 use super::streams::Stream;
-use super::{Timer, Upstream};
+use super::{Session, Timer};
 use crate::audit::{AuditEvent, SessionEnd};
 use crate::exchange;
 use crate::framing::Frame;
@@ -14,7 +14,7 @@ use crate::sse;
 use crate::time::{Instant, Now};
 use crate::version::Era;
 
-impl Upstream {
+impl Session {
     /// Fails a call that the child has not answered.
     pub(super) fn fail(&mut self, minted: u64, refusal: Refusal) {
         let Some(call) = self.remove_call(minted) else {
@@ -29,21 +29,24 @@ impl Upstream {
         match stream.map(|stream| (stream.begun, stream.exchange())) {
             Some((true, exchange)) => {
                 if let Some(exchange) = exchange {
-                    self.tell(exchange, exchange::Letter::Failed(refusal), false);
+                    self.child
+                        .tell(exchange, exchange::Letter::Failed(refusal), false);
                 }
                 let error =
                     refusal.to_json_rpc(Era::Legacy, Some(&call.id), None, &call.sender.request);
                 let id = self.streams.next_event_id(call.stream);
                 let event = sse::event(id, &Frame::from(error));
                 self.send(call.stream, event);
-                self.audit(AuditEvent::Refused(refusal), Some(&call.sender));
+                self.child
+                    .audit(AuditEvent::Refused(refusal), Some(&call.sender));
             }
             Some((false, Some(exchange))) => {
                 self.streams.finish(call.stream);
-                self.refuse(exchange, refusal);
+                self.child.refuse(exchange, refusal);
             }
             Some((false, None)) | None => {
-                self.audit(AuditEvent::Refused(refusal), Some(&call.sender));
+                self.child
+                    .audit(AuditEvent::Refused(refusal), Some(&call.sender));
             }
         }
         self.answered(call.stream);
@@ -106,13 +109,14 @@ impl Upstream {
         }
         if poll && let Some(exchange) = self.streams.get(stream).and_then(Stream::exchange) {
             self.streams.detach(exchange);
-            self.tell(exchange, exchange::Letter::End, true);
+            self.child.tell(exchange, exchange::Letter::End, true);
         }
         self.arm_call(minted);
     }
 
     fn time_out(&mut self, minted: u64) {
-        self.stdin(Bytes::from(timed_out(minted) + "\n").into());
+        self.child
+            .stdin(Bytes::from(timed_out(minted) + "\n").into());
         self.fail(minted, Refusal::RequestTimeout);
     }
 
@@ -126,7 +130,7 @@ impl Upstream {
             .stream
             .and_then(|stream| self.streams.get(stream))
             .and_then(|stream| stream.carrier.clone());
-        self.audit(AuditEvent::ClientSilent, carrier.as_ref());
+        self.child.audit(AuditEvent::ClientSilent, carrier.as_ref());
         if let Some(stream) = request.stream
             && self.streams.is_deliverable(stream)
         {
@@ -158,27 +162,7 @@ impl Upstream {
 
     /// Answers a request of the child's with an error.
     pub(super) fn answer_child(&mut self, id: &[u8], message: &str) {
-        let mut line = Vec::with_capacity(128);
-        line.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
-        line.extend_from_slice(id);
-        line.extend_from_slice(
-            format!(",\"error\":{{\"code\":-32001,\"message\":\"{message}\"}}}}\n").as_bytes(),
-        );
-        self.answer_line(line);
-    }
-
-    /// Answers a ping of the child's in the client's place.
-    pub(super) fn pong(&mut self, id: &[u8]) {
-        let line = [b"{\"jsonrpc\":\"2.0\",\"id\":", id, b",\"result\":{}}\n"].concat();
-        self.answer_line(line);
-    }
-
-    fn answer_line(&mut self, line: Vec<u8>) {
-        // A child that asks without end and does not read must not make this queue grow.
-        if self.stdin_queued + line.len() > self.limits.stdin_bytes {
-            return self.drop_message();
-        }
-        self.stdin(Bytes::from(line).into());
+        self.child.answer_error(id, -32001, message);
     }
 }
 

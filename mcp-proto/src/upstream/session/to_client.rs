@@ -3,24 +3,24 @@
 use bytes::Bytes;
 
 use super::calls::{Call, ChildRequest, TaskToken};
-use super::message::{Edits, is_method, minted_id};
 use super::streams::Stream;
 use super::waiting::Message;
-use super::{INITIALIZED, Phase, Timer, Upstream};
-use crate::audit::{AuditEvent, SessionEnd};
+use super::{Phase, Session, Timer};
+use crate::audit::SessionEnd;
 use crate::decimal::Decimal;
 use crate::envelope::{self, Document, Envelope, Field, Kind, RequestId, Source};
 use crate::exchange;
-use crate::framing::{Frame, Line, LineBuffer, Text};
+use crate::framing::{Line, LineBuffer, Text};
 use crate::gateway::News;
 use crate::sse;
 use crate::time::Now;
+use crate::upstream::message::{Edits, is_method, minted_id};
 use crate::version::Version;
 
-impl Upstream {
+impl Session {
     pub(super) fn take_lines(&mut self, now: Now) {
         // Lines borrow from the buffer, so that it cannot stay in `self` meanwhile.
-        let mut stdout = std::mem::replace(&mut self.stdout, LineBuffer::new(0));
+        let mut stdout = std::mem::replace(&mut self.child.stdout, LineBuffer::new(0));
         while let Some(line) = stdout.next_line() {
             if self.phase == Phase::Ended {
                 continue;
@@ -28,13 +28,13 @@ impl Upstream {
             match line {
                 Line::Short(text) => self.take_line(Text::Short(text), text, now),
                 Line::Long(text) => self.take_line(Text::Long(&text), &text, now),
-                Line::Oversized { .. } => self.skip_line(),
+                Line::Oversized { .. } => self.child.skip_line(),
             }
         }
-        self.stdout = stdout;
+        self.child.stdout = stdout;
     }
 
-    fn take_line(&mut self, text: Text<'_>, document: &[u8], now: Now) {
+    pub(super) fn take_line(&mut self, text: Text<'_>, document: &[u8], now: Now) {
         match envelope::scan(document, Source::Child) {
             Ok(Document::Single(message)) => self.child_message(text, document, &message, now),
             Ok(Document::Batch(messages)) if self.version.is_some_and(Version::has_batches) => {
@@ -42,14 +42,11 @@ impl Upstream {
                     self.child_message(text, document, message, now);
                 }
             }
-            Ok(Document::Batch(_)) | Err(_) => self.skip_line(),
+            Ok(Document::Batch(_)) | Err(_) => self.child.skip_line(),
         }
     }
 
     fn child_message(&mut self, text: Text<'_>, document: &[u8], message: &Envelope, now: Now) {
-        if self.phase == Phase::Probing {
-            return self.probed(document, message, now);
-        }
         match message.kind() {
             Kind::Response => self.answer(text, document, message, now),
             Kind::Request => self.child_request(text, document, message, now),
@@ -66,37 +63,15 @@ impl Upstream {
         }
     }
 
-    fn probed(&mut self, document: &[u8], message: &Envelope, now: Now) {
-        if message.kind() == Kind::Request && is_method(message, document, "ping") {
-            if let Some(id) = message.get(Field::Id) {
-                self.pong(id.of(document));
-            }
-            return;
-        }
-        let is_answer = message.kind() == Kind::Response
-            && message
-                .get(Field::Id)
-                .is_some_and(|id| id.of(document) == b"0");
-        if !is_answer {
-            return;
-        }
-        let passed = message.get(Field::Result).is_some();
-        if passed {
-            self.stdin(Frame::from(INITIALIZED));
-        }
-        self.end(SessionEnd::Deleted, false, now);
-        self.news(News::Probed { passed });
-    }
-
     fn answer(&mut self, text: Text<'_>, document: &[u8], message: &Envelope, now: Now) {
         let call = message
             .get(Field::Id)
             .and_then(|id| Some((minted_id(id.of(document))?, id)));
         let Some((minted, id)) = call else {
-            return self.drop_answer();
+            return self.child.drop_answer();
         };
         let Some(call) = self.remove_call(minted) else {
-            return self.drop_answer();
+            return self.child.drop_answer();
         };
         let mut failed = false;
         if call.is_initialize {
@@ -123,9 +98,9 @@ impl Upstream {
                 } else {
                     exchange::Letter::Answer(answer)
                 };
-                self.tell(exchange, letter, true);
+                self.child.tell(exchange, letter, true);
             }
-            Some((false, None)) | None => self.drop_answer(),
+            Some((false, None)) | None => self.child.drop_answer(),
         }
         self.answered(call.stream);
         if failed {
@@ -142,7 +117,7 @@ impl Upstream {
             .text(Field::ResultProtocolVersion, document)
             .and_then(|version| Version::parse(version.as_bytes()));
         self.phase = Phase::Live;
-        self.news(News::Opened);
+        self.child.news(News::Opened);
         true
     }
 
@@ -162,10 +137,10 @@ impl Upstream {
         edits.add(token, minted_text.as_bytes());
 
         let target = self.target(document, message, true);
-        if self.calls.request_count() >= self.limits.calls_per_session {
+        if self.calls.request_count() >= self.child.limits.calls_per_session {
             return self.answer_child(id.of(document), "Too many requests are unanswered.");
         }
-        let deadline = now.monotonic + self.limits.client_answer_time;
+        let deadline = now.monotonic + self.child.limits.client_answer_time;
         let minted = self.calls.insert_request(ChildRequest {
             id: Bytes::copy_from_slice(id.of(document)),
             decoded_id,
@@ -182,10 +157,10 @@ impl Upstream {
         let span = message.get(Field::Progress);
         let minted = span.and_then(|token| minted_id(token.of(document)));
         let Some(minted) = minted else {
-            return self.drop_message();
+            return self.child.drop_message();
         };
         let mut edits = Edits::default();
-        let (owed_since, request_time) = (self.owed_since, self.limits.request_time);
+        let (owed_since, request_time) = (self.owed_since, self.child.limits.request_time);
         let restart = |call: &mut Call| {
             // While the clock stands still, what it is set to grows by that time afterwards.
             let from = owed_since.map_or(now.monotonic, |since| since.max(call.started));
@@ -201,7 +176,7 @@ impl Upstream {
                 self.begin(stream);
                 self.carry_on(stream, text, message, &edits);
             } else {
-                self.drop_message();
+                self.child.drop_message();
             }
         } else if let Some(kept) = self.calls.task_token(minted) {
             let (token, task) = (kept.token.clone(), kept.task.clone());
@@ -216,7 +191,7 @@ impl Upstream {
             edits.add(span, &token);
             self.carry(target, text, message, &edits, None, now);
         } else {
-            self.drop_message();
+            self.child.drop_message();
         }
     }
 
@@ -226,7 +201,7 @@ impl Upstream {
             .and_then(|id| RequestId::decode(id.of(document)))
             .and_then(|id| self.calls.find_request(&id));
         let Some(minted) = minted else {
-            return self.drop_message();
+            return self.child.drop_message();
         };
         let Some(request) = self.forget_child_request(minted, now) else {
             return;
@@ -311,10 +286,10 @@ impl Upstream {
             text: text.compact(),
             request,
         });
-        while self.waiting.bytes > self.limits.waiting_bytes
+        while self.waiting.bytes > self.child.limits.waiting_bytes
             && let Some(dropped) = self.waiting.pop()
         {
-            self.drop_message();
+            self.child.drop_message();
             if let Some(minted) = dropped.request
                 && let Some(request) = self.forget_child_request(minted, now)
             {
@@ -355,31 +330,6 @@ impl Upstream {
     pub(super) fn flush_waiting_requests(&mut self, stream: u64) {
         if self.phase == Phase::Live {
             self.flush_waiting(stream, true);
-        }
-    }
-
-    fn drop_answer(&mut self) {
-        self.counts.answers += 1;
-        let count = self.counts.answers;
-        self.audit_count(count, AuditEvent::AnswerDropped { count });
-    }
-
-    pub(super) fn drop_message(&mut self) {
-        self.counts.messages += 1;
-        let count = self.counts.messages;
-        self.audit_count(count, AuditEvent::MessageDropped { count });
-    }
-
-    fn skip_line(&mut self) {
-        self.counts.lines += 1;
-        let count = self.counts.lines;
-        self.audit_count(count, AuditEvent::LineSkipped { count });
-    }
-
-    /// A flood makes few records: the first, second, fourth, eighth, ...
-    fn audit_count(&mut self, count: u64, event: AuditEvent) {
-        if count.is_power_of_two() {
-            self.audit(event, None);
         }
     }
 }

@@ -1,0 +1,514 @@
+//! Hosts: the children that serve requests of 2026-07-28, and the legacy sessions of a server that
+//! speaks nothing else.
+//!
+//! Which host serves a request is decided by what the server speaks, and by how children are shared
+//! ([`Share`]). Of a server that speaks 2026-07-28 any child will do. Of a server with a handshake a
+//! child is good for those only whose capabilities it was told, and it does not say which call it asks
+//! something for: so calls that it may ask for are *exclusive*, one at a time for each child:
+//!
+//! ```text
+//! free ──an exclusive call is granted──> taken ──the host says that it is over──> free, or spent
+//! ```
+//!
+//! More children are started instead, up to [`Limits::hosts`](crate::Limits::hosts); beyond that, calls
+//! wait for their turn.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Facts, Gateway, GatewayOutput, ModernFacts, Owner, Phase, Server};
+use crate::audit::SessionEnd;
+use crate::auth::Principal;
+use crate::exchange::{self, Grant, Routed};
+use crate::id::{ExchangeId, UpstreamId};
+use crate::modern::{CallKind, ClientCapabilities};
+use crate::policy::Share;
+use crate::refusal::Refusal;
+use crate::time::{Instant, Now};
+use crate::translation::modern_server;
+use crate::upstream::{self, Purpose, Speaks, UpstreamMail};
+
+/// Most tasks whose child is remembered.
+const MOST_TASKS: usize = 4096;
+
+/// For whom a host is good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    /// Whose it is; `None` if it is everybody's.
+    principal: Option<Option<Principal>>,
+    /// What its child was told that the client can do; `None` for a child without handshake.
+    capabilities: Option<ClientCapabilities>,
+    /// Whether it serves those who want log messages.
+    logs: bool,
+}
+
+/// A host that may be granted.
+pub(super) struct Host {
+    key: Key,
+    phase: Phase,
+    /// Whether an exclusive call has been granted that is not over.
+    taken: bool,
+    /// Whether its child must not be given anything further.
+    spent: bool,
+    /// Whether its child has answered anything yet.
+    opened: bool,
+    last_seen: Instant,
+    /// How long it may be idle.
+    ttl: Duration,
+    /// Its entry in [`Gateway::host_expiries`].
+    expiry: Option<Instant>,
+    /// The legacy sessions that have their child from it.
+    pub(super) sessions: BTreeSet<UpstreamId>,
+}
+
+/// A call that waits for a host.
+pub(super) struct Queued {
+    pub(super) exchange: ExchangeId,
+    key: Key,
+    exclusive: bool,
+    pub(super) deadline: Instant,
+}
+
+/// Which host serves a request.
+enum Choice {
+    Granted(UpstreamId),
+    /// None is free; one will be.
+    Wait,
+}
+
+impl Gateway {
+    /// Finds the host of a request of 2026-07-28.
+    pub(super) fn route_modern(
+        &mut self,
+        exchange: ExchangeId,
+        facts: Box<ModernFacts>,
+        owner: Owner,
+        now: Now,
+    ) {
+        if self.draining {
+            return self.refuse_route(exchange, Refusal::Draining);
+        }
+        let is_legacy = match &self.server {
+            Server::Unknown => {
+                return self.find_out(exchange, Facts::Modern(facts), owner, now);
+            }
+            Server::Legacy { initialize } => {
+                if facts.kind == CallKind::Discover
+                    && let Some(initialize) = initialize
+                {
+                    let result = modern_server::discover_result(initialize);
+                    return self.tell(
+                        exchange,
+                        exchange::Letter::Route(Ok(Routed::Answer(result))),
+                    );
+                }
+                true
+            }
+            Server::Modern { .. } => false,
+        };
+        if is_legacy && matches!(facts.kind, CallKind::Task | CallKind::Other) {
+            return self.refuse_route(exchange, Refusal::MethodNotFound);
+        }
+        let key = self.key(&facts, &owner, is_legacy);
+        if let Some(upstream) = self.holder(&facts, &key) {
+            return self.grant_host(exchange, upstream, false, true, now);
+        }
+        let exclusive = is_legacy && is_exclusive(&facts, &key);
+        let ahead = self.queue.iter().any(|queued| queued.key == key);
+        match self.choose(&key, exclusive, ahead, now) {
+            Ok(Choice::Granted(upstream)) => {
+                self.grant_host(exchange, upstream, exclusive, !is_legacy, now);
+            }
+            Ok(Choice::Wait) => {
+                let deadline = now.monotonic + self.policy.limits.request_time;
+                self.queue.push_back(Queued {
+                    exchange,
+                    key,
+                    exclusive,
+                    deadline,
+                });
+            }
+            Err(refusal) => self.refuse_route(exchange, refusal),
+        }
+    }
+
+    fn key(&self, facts: &ModernFacts, owner: &Owner, is_legacy: bool) -> Key {
+        let own = match self.policy.share {
+            Share::Auto => is_legacy,
+            Share::PerSession | Share::PerPrincipal => true,
+            Share::Shared | Share::Pool(_) => false,
+        };
+        let capabilities = || ClientCapabilities::of(&facts.capabilities);
+        Key {
+            principal: own.then(|| owner.principal().cloned()),
+            capabilities: is_legacy.then(capabilities),
+            logs: is_legacy && facts.wants_log,
+        }
+    }
+
+    /// The host that holds what the request is about: a call that waits for input, or a task.
+    fn holder(&self, facts: &ModernFacts, key: &Key) -> Option<UpstreamId> {
+        let origin = facts
+            .origin
+            .filter(|origin| origin.instance == self.seals.instance)
+            .map(|origin| UpstreamId(origin.child));
+        let task = facts.task.as_ref().and_then(|task| {
+            let mut known = self.tasks.iter().rev();
+            known.find(|(known, _)| known.as_bytes() == &task[..])
+        });
+        origin
+            .or(task.map(|&(_, upstream)| upstream))
+            .filter(|upstream| {
+                self.hosts
+                    .get(upstream)
+                    .is_some_and(|host| host.key.principal == key.principal)
+            })
+    }
+
+    /// A host that is good for `key`; one is started if there is room for it.
+    fn choose(
+        &mut self,
+        key: &Key,
+        exclusive: bool,
+        ahead: bool,
+        now: Now,
+    ) -> Result<Choice, Refusal> {
+        let good = |host: &Host| host.key == *key && !host.spent;
+        let own = self.hosts.iter().filter(|(_, host)| good(host));
+        let count = own.clone().count();
+        let free = own.filter(|(_, host)| !(exclusive && host.taken));
+        // Of a pool the one that has rested longest takes its turn; else the first, which is warm.
+        let free = match self.policy.share {
+            Share::Pool(_) => free.min_by_key(|(_, host)| host.last_seen),
+            _ => free.min_by_key(|&(&upstream, _)| upstream),
+        };
+        let free = free.map(|(&upstream, _)| upstream);
+        let free = free.filter(|_| !(exclusive && ahead));
+        let most = match self.policy.share {
+            Share::Shared => 1,
+            Share::Pool(most) => most.get(),
+            _ if key.capabilities.is_none() => 1,
+            _ => usize::MAX,
+        };
+        let grows = match self.policy.share {
+            Share::Pool(_) => count < most,
+            _ => free.is_none() && count < most,
+        };
+        if !grows {
+            return Ok(free.map_or(Choice::Wait, Choice::Granted));
+        }
+        if now.monotonic < self.next_start {
+            return match free {
+                Some(upstream) => Ok(Choice::Granted(upstream)),
+                None => Err(Refusal::ChildUnavailable),
+            };
+        }
+        if self.hosts.len() < self.policy.limits.hosts {
+            return Ok(Choice::Granted(self.open_host(key.clone(), now)));
+        }
+        if let Some(upstream) = free {
+            return Ok(Choice::Granted(upstream));
+        }
+        // One that is idle makes room, if there is one; else one of its own becomes free some time.
+        let idle = self
+            .hosts
+            .iter()
+            .filter(|(_, host)| {
+                host.phase == Phase::Live && !host.taken && host.sessions.is_empty()
+            })
+            .min_by_key(|(_, host)| host.last_seen)
+            .map(|(&upstream, _)| upstream);
+        if let Some(idle) = idle {
+            self.ask_host(idle, SessionEnd::MadeRoom);
+        }
+        let most = self.policy.limits.calls_per_child;
+        match self.queue.len() < most {
+            true => Ok(Choice::Wait),
+            false => Err(Refusal::TooManyCalls),
+        }
+    }
+
+    fn open_host(&mut self, key: Key, now: Now) -> UpstreamId {
+        let speaks = match &key.capabilities {
+            None => Speaks::Modern,
+            Some(capabilities) => Speaks::Legacy {
+                capabilities: Bytes::copy_from_slice(capabilities.as_str().as_bytes()),
+            },
+        };
+        let limits = &self.policy.limits;
+        let ttl = match speaks {
+            Speaks::Modern => limits.session_ttl,
+            Speaks::Legacy { .. } => limits.idle_host_time,
+        };
+        let upstream = self.open_child(None, Purpose::Host(speaks), now);
+        self.hosts.insert(
+            upstream,
+            Host {
+                key,
+                phase: Phase::Live,
+                taken: false,
+                spent: false,
+                opened: false,
+                last_seen: now.monotonic,
+                ttl,
+                expiry: None,
+                sessions: BTreeSet::new(),
+            },
+        );
+        self.expire_host_at(upstream, now.monotonic + ttl);
+        upstream
+    }
+
+    fn grant_host(
+        &mut self,
+        exchange: ExchangeId,
+        upstream: UpstreamId,
+        exclusive: bool,
+        knows_state: bool,
+        now: Now,
+    ) {
+        if let Some(host) = self.hosts.get_mut(&upstream) {
+            host.taken |= exclusive;
+            host.last_seen = now.monotonic;
+        }
+        if let Some(child) = self.children.get_mut(&upstream) {
+            child.granted += 1;
+        }
+        let routed = Routed::Host {
+            grant: Grant {
+                upstream,
+                exclusive,
+            },
+            knows_state,
+        };
+        self.tell(exchange, exchange::Letter::Route(Ok(routed)));
+    }
+
+    /// The host that a legacy session has its child from.
+    pub(super) fn host_for_session(&mut self, owner: &Owner, now: Now) -> Option<UpstreamId> {
+        let own = matches!(self.policy.share, Share::PerSession | Share::PerPrincipal);
+        let key = Key {
+            principal: own.then(|| owner.principal().cloned()),
+            capabilities: None,
+            logs: false,
+        };
+        if self.policy.share == Share::PerSession {
+            return Some(self.open_host(key, now));
+        }
+        match self.choose(&key, false, false, now) {
+            Ok(Choice::Granted(upstream)) => Some(upstream),
+            Ok(Choice::Wait) | Err(_) => None,
+        }
+    }
+
+    /// Grants hosts to those who wait, as far as they are free.
+    pub(super) fn serve_queue(&mut self, now: Now) {
+        let mut kept: Vec<Queued> = Vec::new();
+        for queued in std::mem::take(&mut self.queue) {
+            let ahead = kept.iter().any(|other| other.key == queued.key);
+            match self.choose(&queued.key, queued.exclusive, ahead, now) {
+                Ok(Choice::Granted(upstream)) => {
+                    let knows_state = queued.key.capabilities.is_none();
+                    self.grant_host(
+                        queued.exchange,
+                        upstream,
+                        queued.exclusive,
+                        knows_state,
+                        now,
+                    );
+                }
+                Ok(Choice::Wait) => kept.push(queued),
+                Err(refusal) => self.refuse_route(queued.exchange, refusal),
+            }
+        }
+        self.queue = kept.into();
+    }
+
+    /// Refuses those who have waited for too long.
+    pub(super) fn expire_queue(&mut self, now: Now) {
+        while self
+            .queue
+            .front()
+            .is_some_and(|queued| queued.deadline <= now.monotonic)
+            && let Some(queued) = self.queue.pop_front()
+        {
+            self.refuse_route(queued.exchange, Refusal::TooManyCalls);
+        }
+    }
+
+    /// Asks a host to end if it is idle.
+    fn ask_host(&mut self, upstream: UpstreamId, end: SessionEnd) {
+        let Some(host) = self.hosts.get_mut(&upstream) else {
+            return;
+        };
+        host.phase = Phase::Asked;
+        let last_seen = host.last_seen;
+        let granted = self
+            .children
+            .get(&upstream)
+            .map_or(0, |child| child.granted);
+        self.outputs.push_back(GatewayOutput::ToUpstream {
+            upstream,
+            mail: UpstreamMail(upstream::Letter::Expire {
+                granted,
+                last_seen,
+                end,
+            }),
+        });
+    }
+
+    fn expire_host_at(&mut self, upstream: UpstreamId, due: Instant) {
+        let Some(host) = self.hosts.get_mut(&upstream) else {
+            return;
+        };
+        if let Some(before) = host.expiry.replace(due) {
+            self.host_expiries.remove(&(before, upstream));
+        }
+        self.host_expiries.insert((due, upstream));
+    }
+
+    /// Asks the hosts that may have been idle for their time.
+    pub(super) fn expire_hosts(&mut self, now: Now) {
+        while let Some(&(due, upstream)) = self.host_expiries.first()
+            && due <= now.monotonic
+        {
+            self.host_expiries.pop_first();
+            let Some(host) = self.hosts.get_mut(&upstream) else {
+                continue;
+            };
+            host.expiry = None;
+            let due = host.last_seen + host.ttl;
+            if host.phase != Phase::Live {
+                continue;
+            }
+            if due > now.monotonic {
+                self.expire_host_at(upstream, due);
+            } else if host.taken || !host.sessions.is_empty() {
+                let later = now.monotonic + host.ttl;
+                self.expire_host_at(upstream, later);
+            } else {
+                self.ask_host(upstream, SessionEnd::Expired);
+            }
+        }
+    }
+
+    /// Hears that a host's exclusive call is over.
+    pub(super) fn host_freed(&mut self, upstream: UpstreamId, spent: bool, now: Now) {
+        if let Some(host) = self.hosts.get_mut(&upstream) {
+            host.taken = false;
+            host.spent |= spent;
+        }
+        if spent {
+            // What it still does for others is not cut off.
+            self.ask_host(upstream, SessionEnd::Deleted);
+        }
+        self.serve_queue(now);
+    }
+
+    /// Tells the other children of the same principal what has changed.
+    pub(super) fn host_changed(&mut self, upstream: UpstreamId, change: &modern_server::Change) {
+        let Some(host) = self.hosts.get(&upstream) else {
+            return;
+        };
+        let principal = &host.key.principal;
+        let others = self.hosts.iter().filter(|&(&other, host)| {
+            other != upstream && host.key.principal == *principal && host.key.capabilities.is_some()
+        });
+        for (&other, _) in others {
+            self.outputs.push_back(GatewayOutput::ToUpstream {
+                upstream: other,
+                mail: UpstreamMail(upstream::Letter::Changed(change.clone())),
+            });
+        }
+    }
+
+    /// Remembers which child has a task.
+    pub(super) fn task_begun(&mut self, upstream: UpstreamId, task: Box<str>) {
+        // With one child for all there is nothing to remember.
+        if self.hosts.len() < 2 {
+            return;
+        }
+        if self.tasks.len() == MOST_TASKS {
+            self.tasks.pop_front();
+        }
+        self.tasks.push_back((task, upstream));
+    }
+
+    pub(super) fn host_opened(&mut self, upstream: UpstreamId, now: Now) {
+        if let Some(host) = self.hosts.get_mut(&upstream) {
+            host.opened = true;
+            self.start_succeeded(now);
+        }
+    }
+
+    pub(super) fn host_busy(&mut self, upstream: UpstreamId, now: Now) {
+        if let Some(host) = self.hosts.get_mut(&upstream) {
+            host.phase = Phase::Busy;
+            self.serve_queue(now);
+        }
+    }
+
+    pub(super) fn host_idle(&mut self, upstream: UpstreamId, since: Instant, now: Now) {
+        if self.hosts.get(&upstream).is_some_and(|host| host.spent) {
+            self.end_host(upstream, SessionEnd::Deleted);
+            self.serve_queue(now);
+        } else if let Some(host) = self.hosts.get_mut(&upstream) {
+            host.phase = Phase::Live;
+            host.last_seen = host.last_seen.max(since);
+            let due = host.last_seen + host.ttl;
+            self.expire_host_at(upstream, due);
+            self.serve_queue(now);
+        }
+    }
+
+    /// Hears that a host has ended by its own doing or by consent.
+    pub(super) fn host_ended(&mut self, upstream: UpstreamId, end: SessionEnd, now: Now) {
+        let failed = self.hosts.get(&upstream).is_some_and(|host| !host.opened)
+            && matches!(
+                end,
+                SessionEnd::SpawnFailed | SessionEnd::ChildExited | SessionEnd::InitializeFailed
+            );
+        if failed {
+            self.start_failed(now);
+        }
+        self.end_host(upstream, end);
+        self.serve_queue(now);
+        self.serve_waiting(now);
+    }
+
+    /// Forgets a host, and ends it for good.
+    pub(super) fn end_host(&mut self, upstream: UpstreamId, end: SessionEnd) {
+        for session in self.forget_host(upstream) {
+            self.outputs.push_back(GatewayOutput::ToUpstream {
+                upstream: session,
+                mail: UpstreamMail(upstream::Letter::HostEnded),
+            });
+        }
+        self.retire(upstream, end);
+    }
+
+    /// Takes a host out of the table; gives the sessions that had their child from it.
+    pub(super) fn forget_host(&mut self, upstream: UpstreamId) -> BTreeSet<UpstreamId> {
+        let Some(host) = self.hosts.remove(&upstream) else {
+            return BTreeSet::new();
+        };
+        if let Some(due) = host.expiry {
+            self.host_expiries.remove(&(due, upstream));
+        }
+        self.tasks.retain(|&(_, holder)| holder != upstream);
+        host.sessions
+    }
+}
+
+/// Whether the child may say something while it answers that nothing but its being alone tells to be
+/// about this request.
+fn is_exclusive(facts: &ModernFacts, key: &Key) -> bool {
+    let can_be_asked = key.capabilities.as_ref().is_some_and(|client| {
+        ["elicitation", "sampling", "roots"]
+            .iter()
+            .any(|capability| client.declares(capability))
+    });
+    facts.kind.may_ask_for_input() && (key.logs || can_be_asked)
+}

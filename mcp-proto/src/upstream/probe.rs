@@ -1,0 +1,229 @@
+//! A child that is started to find out what it speaks, and whether it works.
+//!
+//! ```text
+//! Discovering ──error, or silence──> Initializing ──┐
+//!      └────────discovered, or its end──────────────┴──> Ended
+//! ```
+//!
+//! MCP 2026-07-28, stdio, "Backward Compatibility": whoever knows both kinds of revision asks
+//! `server/discover` first, and falls back to `initialize` on whatever is no error of a revision without
+//! handshake. After silence both questions are open: a server that starts slowly may answer either.
+
+use bytes::Bytes;
+
+use super::child::Child;
+use super::message::is_method;
+use super::{Letter, Stage, UpstreamStanding};
+use crate::envelope::{self, Document, Envelope, Field, Kind, Source};
+use crate::framing::{Frame, LineBuffer};
+use crate::gateway::{News, Outcome};
+use crate::id::UpstreamId;
+use crate::limits::Limits;
+use crate::refusal::Refusal;
+use crate::time::{Instant, Now};
+
+const DISCOVER: &[u8] =
+    b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"server/discover\",\"params\":{\
+    \"_meta\":{\"io.modelcontextprotocol/protocolVersion\":\"2026-07-28\",\
+    \"io.modelcontextprotocol/clientInfo\":{\"name\":\"mcp-gateway\",\"version\":\"0\"},\
+    \"io.modelcontextprotocol/clientCapabilities\":{}}}}\n";
+
+const INITIALIZE: &[u8] = b"{\"jsonrpc\":\"2.0\",\"id\":0,\"method\":\"initialize\",\"params\":{\
+    \"protocolVersion\":\"2025-11-25\",\"capabilities\":{},\
+    \"clientInfo\":{\"name\":\"mcp-gateway\",\"version\":\"0\"}}}\n";
+
+/// Ends the handshake, so that the child sees a whole one.
+const INITIALIZED: &[u8] = b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}\n";
+
+/// The errors that only revisions without handshake know: `HeaderMismatch` to
+/// `UnsupportedProtocolVersion`.
+const MODERN_ERRORS: [&[u8]; 3] = [b"-32020", b"-32021", b"-32022"];
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    Discovering { silent_at: Instant },
+    Initializing,
+    Ended,
+}
+
+pub(super) struct Probe {
+    child: Child,
+    phase: Phase,
+    deadline: Instant,
+}
+
+impl Probe {
+    pub(super) fn new(id: UpstreamId, stage: Stage, limits: &Limits, now: Now) -> Self {
+        let mut child = Child::new(id, limits);
+        let phase = match stage {
+            Stage::Discover => {
+                child.stdin(Frame::from(DISCOVER));
+                Phase::Discovering {
+                    silent_at: now.monotonic + limits.discover_time,
+                }
+            }
+            Stage::Initialize => {
+                child.stdin(Frame::from(INITIALIZE));
+                Phase::Initializing
+            }
+        };
+        Self {
+            child,
+            phase,
+            deadline: now.monotonic + limits.request_time,
+        }
+    }
+
+    pub(super) fn child(&self) -> &Child {
+        &self.child
+    }
+
+    pub(super) fn child_mut(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    pub(super) fn handle_spawned(&mut self, spawned: bool, now: Now) {
+        if spawned {
+            self.child.started(now);
+        } else {
+            self.child.gone();
+            self.end(Some(Outcome::Failed), now);
+        }
+        self.child.settle();
+    }
+
+    pub(super) fn handle_mail(&mut self, letter: Letter, now: Now) {
+        match letter {
+            Letter::Retire { granted, .. } => {
+                self.child.granted = Some(granted);
+                self.end(None, now);
+            }
+            Letter::Call { sender, .. } | Letter::Listen { sender, .. } => {
+                self.child.seen += 1;
+                self.child.refuse(sender.exchange, Refusal::SessionNotFound);
+            }
+            _ => {}
+        }
+        self.child.settle();
+    }
+
+    pub(super) fn handle_stdout(&mut self, bytes: usize, now: Now) {
+        self.child.stdout.filled(bytes);
+        // Lines borrow from the buffer, so that it cannot stay in `self` meanwhile.
+        let mut stdout = std::mem::replace(&mut self.child.stdout, LineBuffer::new(0));
+        while let Some(line) = stdout.next_line() {
+            let Some(text) = line.text() else {
+                self.child.skip_line();
+                continue;
+            };
+            let document = text.as_bytes();
+            match envelope::scan(document, Source::Child) {
+                Ok(Document::Single(message)) => self.take(document, &message, now),
+                Ok(Document::Batch(_)) | Err(_) => self.child.skip_line(),
+            }
+        }
+        self.child.stdout = stdout;
+        self.child.settle();
+    }
+
+    fn take(&mut self, document: &[u8], message: &Envelope, now: Now) {
+        let id = message.raw(Field::Id, document);
+        match (message.kind(), id) {
+            (Kind::Request, Some(id)) if is_method(message, document, "ping") => {
+                self.child.pong(id);
+            }
+            (Kind::Response, Some(b"1")) => self.discovered(document, message, now),
+            (Kind::Response, Some(b"0")) => {
+                let outcome = match message.raw(Field::Result, document) {
+                    Some(result) => {
+                        self.child.stdin(Frame::from(INITIALIZED));
+                        Outcome::Legacy(Bytes::copy_from_slice(result))
+                    }
+                    None => Outcome::Refused,
+                };
+                self.end(Some(outcome), now);
+            }
+            _ => {}
+        }
+    }
+
+    fn discovered(&mut self, document: &[u8], message: &Envelope, now: Now) {
+        if let Some(result) = message.raw(Field::Result, document) {
+            let result = Bytes::copy_from_slice(result);
+            return self.end(Some(Outcome::Modern(result)), now);
+        }
+        let code = message.raw(Field::ErrorCode, document);
+        if code.is_some_and(|code| MODERN_ERRORS.contains(&code)) {
+            // It has no handshake, and none of the revisions without one that are known here.
+            return self.end(Some(Outcome::Refused), now);
+        }
+        self.initialize();
+    }
+
+    fn initialize(&mut self) {
+        if let Phase::Discovering { .. } = self.phase {
+            self.phase = Phase::Initializing;
+            self.child.stdin(Frame::from(INITIALIZE));
+        }
+    }
+
+    pub(super) fn handle_stdout_closed(&mut self, now: Now) {
+        self.child.stdout_closed();
+        self.ended(now);
+    }
+
+    pub(super) fn handle_exit(&mut self, now: Now) {
+        self.child.gone();
+        self.ended(now);
+    }
+
+    fn ended(&mut self, now: Now) {
+        let outcome = match self.phase {
+            Phase::Discovering { .. } => Outcome::Refused,
+            _ => Outcome::Failed,
+        };
+        self.end(Some(outcome), now);
+        self.child.settle();
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Now) {
+        match self.phase {
+            Phase::Discovering { silent_at } if silent_at <= now.monotonic => self.initialize(),
+            _ => {}
+        }
+        if self.phase != Phase::Ended && self.deadline <= now.monotonic {
+            self.end(Some(Outcome::Failed), now);
+        }
+        self.child.timeout(now);
+        self.child.settle();
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let due = match self.phase {
+            Phase::Discovering { silent_at } => Some(silent_at.min(self.deadline)),
+            Phase::Initializing => Some(self.deadline),
+            Phase::Ended => None,
+        };
+        due.into_iter().chain(self.child.due()).min()
+    }
+
+    pub(super) fn standing(&self) -> UpstreamStanding {
+        UpstreamStanding {
+            state: self.child.state(),
+            calls: 0,
+            streams: 0,
+            stdin_bytes: self.child.stdin_queued(),
+        }
+    }
+
+    /// Stops the child; `outcome` is what the gateway has to hear.
+    fn end(&mut self, outcome: Option<Outcome>, now: Now) {
+        if std::mem::replace(&mut self.phase, Phase::Ended) == Phase::Ended {
+            return;
+        }
+        self.child.stop(now);
+        if let Some(outcome) = outcome {
+            self.child.news(News::Probed(outcome));
+        }
+    }
+}
