@@ -2,8 +2,10 @@
 
     python python_client.py URL SERVER MODE [DIRECTORY]
 
-SERVER names the server behind the URL. MODE is that of the client: `legacy` sends `initialize`,
-`auto` first asks for revision 2026-07-28. DIRECTORY is where the filesystem server may write.
+SERVER names the server behind the URL: its checks are those of the name before the dash. MODE is that of the
+client: `legacy` sends `initialize`, `auto` asks for revision 2026-07-28 first, `modern` takes nothing
+else. Through the gateway, a client that asks first finds every server to be one of that revision.
+DIRECTORY is where the filesystem server may write.
 """
 
 import hashlib
@@ -24,8 +26,12 @@ from mcp.shared._httpx_utils import create_mcp_http_client
 from mcp.shared.exceptions import MCPDeprecationWarning
 
 URL, SERVER, MODE = sys.argv[1:4]
+FAMILY = SERVER.partition("-")[0]
 DIRECTORY = Path(sys.argv[4] if len(sys.argv) > 4 else "/")
-REVISION = "2025-11-25"
+IS_MODERN = MODE != "legacy"
+REVISION = "2026-07-28" if IS_MODERN else "2025-11-25"
+# All clients share one server, unless each has a process of its own: that many of those would say nothing more.
+CROWD = 64 if IS_MODERN or SERVER == "workbench-modern" else 8
 MIB = 1024 * 1024
 LIMIT = 30
 
@@ -35,11 +41,11 @@ warnings.simplefilter("ignore", MCPDeprecationWarning)
 checks = []
 
 
-def check(server, name):
-    """Registers a check for one server, or for all of them with None."""
+def check(family, name, only=True):
+    """Registers a check for the servers of one family, or for all of them with None."""
 
     def register(run):
-        if server in (None, SERVER):
+        if family in (None, FAMILY) and only:
             checks.append((name, run))
         return run
 
@@ -67,9 +73,11 @@ async def until(condition, what, limit=10):
 class Connection:
     """A connected client that can do everything, answers every request and keeps what it hears."""
 
-    def __init__(self):
+    def __init__(self, who):
+        self.who = who
+        self.meta = None
         self.exchanges = []  # (request, response) of every POST, in order
-        self.sampling, self.elicitation, self.logs, self.updates = [], [], [], []
+        self.sampling, self.elicitation, self.logs, self.updates, self.changes = [], [], [], [], []
 
     async def on_sampling(self, context, params):
         self.sampling.append(params)
@@ -82,7 +90,7 @@ class Connection:
     async def on_elicitation(self, context, params):
         self.elicitation.append(params)
         names = params.requested_schema.get("required") or []
-        return types.ElicitResult(action="accept", content={name: f"the {name}" for name in names})
+        return types.ElicitResult(action="accept", content={name: f"{self.who} {name}" for name in names})
 
     async def on_list_roots(self, context):
         return types.ListRootsResult(
@@ -95,6 +103,31 @@ class Connection:
     async def on_message(self, message):
         if isinstance(message, types.ResourceUpdatedNotification):
             self.updates.append(str(message.params.uri))
+        elif isinstance(message, types.ToolListChangedNotification):
+            self.changes.append("tools")
+        elif isinstance(message, types.PromptListChangedNotification):
+            self.changes.append("prompts")
+
+    async def log(self, level):
+        """Has the calls that follow log from this level on."""
+        if IS_MODERN:
+            self.meta = {"io.modelcontextprotocol/logLevel": level}
+        else:
+            await self.client.set_logging_level(level)
+
+    @asynccontextmanager
+    async def watching(self, uri=None):
+        """Hears of changes of a resource meanwhile, or of the lists without one."""
+        if IS_MODERN:
+            lists = {"tools_list_changed": True, "prompts_list_changed": True}
+            async with self.client.listen(**({"resource_subscriptions": [uri]} if uri else lists)):
+                yield
+        elif uri:
+            await self.client.subscribe_resource(uri)
+            yield
+            await self.client.unsubscribe_resource(uri)
+        else:
+            yield
 
     async def on_response(self, response):
         if response.request.method == "POST":
@@ -103,7 +136,9 @@ class Connection:
             self.exchanges.append((json.loads(response.request.content), response))
 
     async def call(self, name, arguments=None, progress=None):
-        return await self.client.call_tool(name, arguments or {}, progress_callback=progress)
+        return await self.client.call_tool(
+            name, arguments or {}, progress_callback=progress, meta=self.meta
+        )
 
     async def text(self, name, arguments=None, progress=None):
         result = await self.call(name, arguments, progress)
@@ -113,13 +148,14 @@ class Connection:
 
 
 @asynccontextmanager
-async def connect():
-    connection = Connection()
+async def connect(who="the"):
+    """A connection whose user answers a question for a `reply` with `<who> reply`."""
+    connection = Connection(who)
     async with create_mcp_http_client() as http:
         http.event_hooks["response"].append(connection.on_response)
         async with Client(
             streamable_http_client(URL, http_client=http),
-            mode=MODE,
+            mode=REVISION if MODE == "modern" else MODE,
             sampling_callback=connection.on_sampling,
             elicitation_callback=connection.on_elicitation,
             list_roots_callback=connection.on_list_roots,
@@ -176,17 +212,10 @@ async def counted(connection, label, steps, pause_ms):
 # ---- What holds for every server ----
 
 
-@check(None, f"a session of {REVISION} opens and ends")
+@check(None, f"a session of {REVISION} opens and ends", only=not IS_MODERN)
 async def session():
     async with connect() as connection:
         equal(connection.client.protocol_version, REVISION)
-        if MODE == "auto":
-            message, response = connection.exchanges[0]
-            equal(message["method"], "server/discover")
-            equal(response.status_code, 400)
-            error = response.json()["error"]
-            equal(error["code"], -32600)
-            matches(REVISION, error["message"])
         await connection.client.send_ping()
         _, response = connection.exchanges[-1]
         headers = {
@@ -196,6 +225,20 @@ async def session():
     async with create_mcp_http_client() as http:
         ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
         equal((await http.post(URL, json=ping, headers=headers)).status_code, 404)
+
+
+@check(None, f"requests of {REVISION} need no session", only=IS_MODERN)
+async def no_session():
+    async with connect() as connection:
+        equal(connection.client.protocol_version, REVISION)
+        await connection.client.list_tools()
+        asked_first = ["server/discover"] if MODE == "auto" else []
+        methods = [message["method"] for message, _ in connection.exchanges]
+        equal(methods, [*asked_first, "tools/list"])
+        for _, response in connection.exchanges:
+            equal(response.status_code, 200)
+            equal(response.request.headers["mcp-protocol-version"], REVISION)
+            equal("mcp-session-id" in response.headers, False)
 
 
 # ---- workbench ----
@@ -290,6 +333,86 @@ async def server_requests():
         matches('"the root"', await connection.text("roots"))
 
 
+@check("workbench", "a user is asked in several rounds")
+async def interviews():
+    async with connect("one") as first, connect("two") as second:
+
+        async def interview(connection):
+            said = json.loads(await connection.text("interview", {"about": connection.who}))
+            turns = ["first", "second", "third"]
+            equal(said, [f"{connection.who} {turn}" for turn in turns])
+            asked = [params.message for params in connection.elicitation]
+            equal(asked, [f"The {turn} about {connection.who}?" for turn in turns])
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(interview, first)
+            tasks.start_soon(interview, second)
+
+
+@check("workbench", f"{CROWD} clients at once with equal ids get what is theirs")
+async def crowd():
+    crossed, ids = [], []
+    everyone_is_there, there = anyio.Event(), []
+
+    def mine(label, got, expected):
+        if got != expected:
+            crossed.append((label, got))
+
+    async def one(number):
+        label = f"client {number}"
+        async with connect(f"{label}:") as connection:
+            # All of them are connected before the first one calls, and until the last one has called.
+            there.append(number)
+            if len(there) == CROWD:
+                everyone_is_there.set()
+            await everyone_is_there.wait()
+
+            async def repeat():
+                said = await connection.text("repeat", {"text": f"{label}. ", "times": 3})
+                mine(label, said, f"{label}. " * 3)
+
+            async def count():
+                progress = Progress()
+                arguments = {"label": label, "steps": 4, "pause_ms": 20}
+                mine(label, await connection.text("count", arguments, progress), label)
+                mine(label, progress.seen, [(step, 4, label) for step in (1, 2, 3, 4)])
+
+            async def ask():
+                said = await connection.text("ask", {"question": label, "after_ms": 20})
+                mine(label, said, f"accept: {label}: reply")
+                mine(label, [params.message for params in connection.elicitation], [label])
+
+            async with anyio.create_task_group() as tasks:
+                for call in (repeat, count, ask):
+                    tasks.start_soon(call)
+            ids.append(
+                sorted(
+                    message["id"]
+                    for message, _ in connection.exchanges
+                    if message.get("method") == "tools/call"
+                )
+            )
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(CROWD):
+            tasks.start_soon(one, number)
+    equal(crossed, [])
+    for others in ids:
+        equal(others, ids[0])
+
+
+@check("workbench", "a client hears that lists have changed")
+async def lists_changed():
+    async with connect() as connection, connection.watching():
+        await connection.call("change_lists")
+
+        async def heard():
+            return len(connection.changes) >= 2
+
+        await until(heard, "both changes")
+        equal(sorted(connection.changes), ["prompts", "tools"])
+
+
 @check("workbench", "a subscriber hears of changes, in a call and between calls")
 async def subscription():
     uri = "bench://changing"
@@ -301,15 +424,14 @@ async def subscription():
         async def has(number):
             return len(connection.updates) == number
 
-        await connection.client.subscribe_resource(uri)
-        await connection.call("change", {"text": "in a call", "after_ms": 0})
-        await updates(1)
-        await connection.call("change", {"text": "between calls", "after_ms": 200})
-        await updates(2)
-        equal(connection.updates, [uri, uri])
-        read = await connection.client.read_resource(uri)
-        equal(read.contents[0].text, "between calls")
-        await connection.client.unsubscribe_resource(uri)
+        async with connection.watching(uri):
+            await connection.call("change", {"text": "in a call", "after_ms": 0})
+            await updates(1)
+            await connection.call("change", {"text": "between calls", "after_ms": 200})
+            await updates(2)
+            equal(connection.updates, [uri, uri])
+            read = await connection.client.read_resource(uri)
+            equal(read.contents[0].text, "between calls")
         await connection.call("change", {"text": "unheard", "after_ms": 0})
         await anyio.sleep(0.2)
         equal(len(connection.updates), 2)
@@ -376,7 +498,7 @@ async def contents():
 @check("fixture", "log messages arrive, from the level that was set")
 async def logging():
     async with connect() as connection:
-        await connection.client.set_logging_level("debug")
+        await connection.log("debug")
         await connection.call("test_tool_with_logging")
 
         async def all_three():
@@ -407,6 +529,26 @@ async def completion():
             {"name": "arg1", "value": "par"},
         )
         equal(completed.completion.values, ["paris", "park", "party"])
+
+
+@check("fixture", "parameters that are mirrored into headers arrive")
+async def mirrored():
+    async with connect() as connection:
+        # The client learns from the list which parameters these are.
+        await connection.client.list_tools()
+        arguments = {"region": " Z\u00fcrich \u2603", "count": 42, "nested": {"urgent": True}}
+        equal(json.loads(await connection.text("test_header_parameters", arguments)), arguments)
+        _, response = connection.exchanges[-1]
+        equal("mcp-param-region" in response.request.headers, IS_MODERN)
+
+
+@check("fixture", "a prompt and several at once are asked for")
+async def several():
+    async with connect() as connection:
+        prompt = await connection.client.get_prompt("test_input_required_result_prompt")
+        matches("the context", prompt.messages[0].content.text)
+        await connection.text("test_input_required_result_multiple_inputs")
+        equal((len(connection.sampling), len(connection.elicitation)), (1, 2))
 
 
 # ---- everything ----
@@ -450,7 +592,7 @@ async def everything_requests():
     async with connect() as connection:
 
         async def registered():
-            return "get-roots-list" in await names(connection.client.list_tools, "tools")
+            return "trigger-elicitation-request" in await names(connection.client.list_tools, "tools")
 
         # These tools appear only once the server has seen what the client can do.
         await until(registered, "the tools that need a capable client")
@@ -458,13 +600,16 @@ async def everything_requests():
         matches("said by the model", sampled)
         matches("the name", await connection.text("trigger-elicitation-request"))
         equal(len(connection.elicitation), 1)
-        matches("the root", await connection.text("get-roots-list"))
+        # It asks for them outside of any call, which a client of the modern era cannot be asked in.
+        if not IS_MODERN:
+            matches("the root", await connection.text("get-roots-list"))
 
 
-@check("everything", "logging")
+# It logs between calls, which a client of the modern era has no stream for.
+@check("everything", "logging", only=not IS_MODERN)
 async def everything_logging():
     async with connect() as connection:
-        await connection.client.set_logging_level("debug")
+        await connection.log("debug")
         await connection.call("toggle-simulated-logging")
 
         async def heard():
@@ -476,8 +621,7 @@ async def everything_logging():
 @check("everything", "subscription")
 async def everything_subscription():
     uri = "demo://resource/dynamic/text/1"
-    async with connect() as connection:
-        await connection.client.subscribe_resource(uri)
+    async with connect() as connection, connection.watching(uri):
         await connection.call("toggle-subscriber-updates")
 
         async def twice():
