@@ -181,22 +181,24 @@ const serves = {
       }
     });
 
-    check('a request of 2026-07-28 is refused with the revisions that are served', async () => {
+    check('a request of a revision that nobody knows is refused with those that need no session', async () => {
+      const requested = '2031-01-01';
       const meta = {
-        'io.modelcontextprotocol/protocolVersion': '2026-07-28',
+        'io.modelcontextprotocol/protocolVersion': requested,
         'io.modelcontextprotocol/clientInfo': { name: 'raw', version: '1.0.0' },
         'io.modelcontextprotocol/clientCapabilities': {}
       };
       for (const method of ['server/discover', 'tools/list']) {
         const { status, headers, messages } = await post(
           JSON.stringify({ jsonrpc: '2.0', id: 5, method, params: { _meta: meta } }),
-          { 'mcp-protocol-version': '2026-07-28', 'mcp-method': method }
+          { 'mcp-protocol-version': requested, 'mcp-method': method }
         );
         assert.equal(status, 400, method);
         assert.match(headers.get('content-type'), /^application\/json/);
-        const { error } = JSON.parse(messages[0]);
-        assert.equal(error.code, -32600);
-        for (const revision of REVISIONS) assert.ok(error.message.includes(revision), error.message);
+        const { id, error } = JSON.parse(messages[0]);
+        assert.equal(id, 5);
+        assert.equal(error.code, -32022);
+        assert.deepEqual(error.data, { supported: ['2026-07-28'], requested });
       }
     });
 

@@ -36,7 +36,7 @@ def checks(bench):
         with bench.container(server, image, *command, options=options) as container:
             yield (
                 f"a server that {command[1]} starts answers the official client",
-                lambda url=container.url, server=server: bench.mjs("typescript.mjs", url, server, "2"),
+                lambda url=container.url, server=server: bench.mjs("typescript.mjs", url, server, "auto"),
             )
 
 

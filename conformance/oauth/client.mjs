@@ -2,7 +2,7 @@
 // of all that it sends.
 
 const loaders = {
-  async 1() {
+  async sdk1() {
     const { Client } = await import('@modelcontextprotocol/sdk/client/index.js');
     const { StreamableHTTPClientTransport } =
       await import('@modelcontextprotocol/sdk/client/streamableHttp.js');
@@ -14,13 +14,13 @@ const loaders = {
       finish: (transport, answer) => transport.finishAuth(answer.get('code'))
     };
   },
-  async 2() {
+  async sdk2(mode) {
     const { Client, StreamableHTTPClientTransport, UnauthorizedError } =
       await import('@modelcontextprotocol/client');
     return {
       StreamableHTTPClientTransport,
       UnauthorizedError,
-      client: info => new Client(info, { versionNegotiation: { mode: 'auto' } }),
+      client: info => new Client(info, { versionNegotiation: { mode } }),
       finish: (transport, answer) => transport.finishAuth(answer)
     };
   }
@@ -77,11 +77,11 @@ class Storage {
 }
 
 /**
- * A user's connections through one version of the SDK. `refreshes` says whether the client registers
+ * A user's connections through one variant of the SDK: 1 for its version 1.x, or the mode of version 2.x. `refreshes` says whether the client registers
  * for refresh tokens, and `hide` which URLs it is told that there is nothing at.
  */
-export async function userOf(version, { user = 'alice', refreshes = true, hide } = {}) {
-  const sdk = await loaders[version]();
+export async function userOf(variant, { user = 'alice', refreshes = true, hide } = {}) {
+  const sdk = await (variant === '1' ? loaders.sdk1() : loaders.sdk2(variant));
   const storage = new Storage(user, refreshes);
   const exchanges = []; // { method, url, status, challenge, message } of each request, in order
   const recorded = async (target, init = {}) => {
@@ -121,7 +121,7 @@ export async function userOf(version, { user = 'alice', refreshes = true, hide }
           fetch: recorded
         });
       const start = transport => {
-        const client = sdk.client({ name: `oauth-${version}`, version: '1.0.0' });
+        const client = sdk.client({ name: `oauth-${variant}`, version: '1.0.0' });
         return client.connect(transport).then(() => ({ client, transport }));
       };
       const first = transport();
