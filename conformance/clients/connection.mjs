@@ -12,9 +12,8 @@ export const REVISION = era === 'legacy' ? '2025-11-25' : '2026-07-28';
 
 async function sdk1() {
   const { Client } = await import('@modelcontextprotocol/sdk/client/index.js');
-  const { StreamableHTTPClientTransport } = await import(
-    '@modelcontextprotocol/sdk/client/streamableHttp.js'
-  );
+  const { StreamableHTTPClientTransport } =
+    await import('@modelcontextprotocol/sdk/client/streamableHttp.js');
   const types = await import('@modelcontextprotocol/sdk/types.js');
   const schemas = {
     'sampling/createMessage': types.CreateMessageRequestSchema,
@@ -55,18 +54,16 @@ const connections = [];
  * To a question for a `reply` it answers `<who> reply`.
  */
 export async function connect(who = 'the') {
-  const exchanges = []; // { message, headers, status, session, body() } of every HTTP exchange, in order
+  const exchanges = []; // of every HTTP exchange, in order
   const transport = new sdk.StreamableHTTPClientTransport(new URL(url), {
     async fetch(target, init) {
       const message = init.body ? JSON.parse(init.body) : undefined;
       const response = await fetch(target, init);
-      const copy = response.status >= 400 ? response.clone() : undefined;
       exchanges.push({
         message,
         headers: new Headers(init.headers),
         status: response.status,
-        session: response.headers.get('mcp-session-id'),
-        body: () => copy.json()
+        session: response.headers.get('mcp-session-id')
       });
       return response;
     }

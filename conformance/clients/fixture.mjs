@@ -7,7 +7,10 @@ import { connect, era } from './connection.mjs';
 check('contents of every type arrive', async () => {
   const connection = await connect();
   const { content } = await connection.call('test_multiple_content_types');
-  assert.deepEqual(content.map(({ type }) => type), ['text', 'image', 'resource']);
+  assert.deepEqual(
+    content.map(({ type }) => type),
+    ['text', 'image', 'resource']
+  );
   const audio = await connection.call('test_audio_content');
   assert.equal(Buffer.from(audio.content[0].data, 'base64').toString('latin1', 0, 4), 'RIFF');
   const failed = await connection.call('test_error_handling');

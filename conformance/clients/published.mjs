@@ -4,7 +4,16 @@ import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { check, until } from './checks.mjs';
-import { connect, directory, equalProgress, era, includesAll, names, variant, wholeList } from './connection.mjs';
+import {
+  connect,
+  directory,
+  equalProgress,
+  era,
+  includesAll,
+  names,
+  variant,
+  wholeList
+} from './connection.mjs';
 
 const MIB = 1024 * 1024;
 
@@ -16,9 +25,10 @@ export const published = {
       includesAll(names(await wholeList(client, 'listPrompts', 'prompts')), ['args-prompt']);
       assert.ok((await wholeList(client, 'listResources', 'resources')).length > 0);
       const templates = await wholeList(client, 'listResourceTemplates', 'resourceTemplates');
-      includesAll(templates.map(({ uriTemplate }) => uriTemplate), [
-        'demo://resource/dynamic/text/{resourceId}'
-      ]);
+      includesAll(
+        templates.map(({ uriTemplate }) => uriTemplate),
+        ['demo://resource/dynamic/text/{resourceId}']
+      );
     });
 
     check('calls, prompts, resources, completion', async () => {
@@ -56,7 +66,9 @@ export const published = {
       // These tools appear only once the server has seen what the client can do.
       await until(
         async () =>
-          names(await wholeList(client, 'listTools', 'tools')).includes('trigger-elicitation-request'),
+          names(await wholeList(client, 'listTools', 'tools')).includes(
+            'trigger-elicitation-request'
+          ),
         'the tools that need a capable client'
       );
       const sampled = await connection.text('trigger-sampling-request', { prompt: 'Well?' });

@@ -2,10 +2,10 @@
 
     python python_client.py URL SERVER MODE [DIRECTORY]
 
-SERVER names the server behind the URL: its checks are those of the name before the dash. MODE is that of the
-client: `legacy` sends `initialize`, `auto` asks for revision 2026-07-28 first, `modern` takes nothing
-else. Through the gateway, a client that asks first finds every server to be one of that revision.
-DIRECTORY is where the filesystem server may write.
+SERVER names the server behind the URL: its checks are those of the name before the dash. MODE is
+that of the client: `legacy` sends `initialize`, `auto` asks for revision 2026-07-28 first, `modern`
+takes nothing else. Through the gateway, a client that asks first finds every server to be one of
+that revision. DIRECTORY is where the filesystem server may write.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ FAMILY = SERVER.partition("-")[0]
 DIRECTORY = Path(sys.argv[4] if len(sys.argv) > 4 else "/")
 IS_MODERN = MODE != "legacy"
 REVISION = "2026-07-28" if IS_MODERN else "2025-11-25"
-# All clients share one server, unless each has a process of its own: that many of those would say nothing more.
+# All clients share one server, unless each has a process of its own, of which a few say it all.
 CROWD = 64 if IS_MODERN or SERVER == "workbench-modern" else 8
 MIB = 1024 * 1024
 LIMIT = 30

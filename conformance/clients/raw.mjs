@@ -181,7 +181,7 @@ const serves = {
       }
     });
 
-    check('a request of a revision that nobody knows is refused with those that need no session', async () => {
+    check('a revision that nobody knows is refused with those that need no session', async () => {
       const requested = '2031-01-01';
       const meta = {
         'io.modelcontextprotocol/protocolVersion': requested,

@@ -2,9 +2,10 @@
 //
 //     node typescript.mjs URL SERVER VARIANT [DIRECTORY]
 //
-// SERVER names the server behind the URL: its checks are those of the name before the dash. VARIANT is
-// 1 for version 1.x of the client, or the mode of version 2.x: `legacy` sends `initialize`, `auto` asks for
-// revision 2026-07-28 first, `modern` takes nothing else. DIRECTORY is where the filesystem server may write.
+// SERVER names the server behind the URL: its checks are those of the name before the dash. VARIANT
+// is 1 for version 1.x of the client, or the mode of version 2.x: `legacy` sends `initialize`, `auto`
+// asks for revision 2026-07-28 first, `modern` takes nothing else. DIRECTORY is where the filesystem
+// server may write.
 
 import assert from 'node:assert/strict';
 import { check, runChecks } from './checks.mjs';

@@ -77,8 +77,9 @@ class Storage {
 }
 
 /**
- * A user's connections through one variant of the SDK: 1 for its version 1.x, or the mode of version 2.x. `refreshes` says whether the client registers
- * for refresh tokens, and `hide` which URLs it is told that there is nothing at.
+ * A user's connections through one variant of the SDK: 1 for its version 1.x, or the mode of version
+ * 2.x. `refreshes` says whether the client registers for refresh tokens, and `hide` which URLs it is
+ * told that there is nothing at.
  */
 export async function userOf(variant, { user = 'alice', refreshes = true, hide } = {}) {
   const sdk = await (variant === '1' ? loaders.sdk1() : loaders.sdk2(variant));

@@ -2,8 +2,9 @@
 //
 //     node flow.mjs CONFIG VARIANT
 //
-// CONFIG names the JSON file that says where everything is. VARIANT is 1 for version 1.x of the client, or
-// the mode of version 2.x: `legacy` has a session, `auto` becomes a client of the modern era, which has none.
+// CONFIG names the JSON file that says where everything is. VARIANT is 1 for version 1.x of the
+// client, or the mode of version 2.x: `legacy` has a session, `auto` becomes a client of the modern
+// era, which has none.
 
 import assert from 'node:assert/strict';
 import { check, runChecks, until } from './checks.mjs';
