@@ -145,6 +145,8 @@ pub enum Field {
     ResultTaskId,
     /// `result.isError`: of the answer to `tools/call`.
     ResultIsError,
+    /// `result.structuredContent`: of the answer to `tools/call`.
+    ResultStructuredContent,
     /// `result.resultType`
     ResultType,
     /// `result.ttlMs`

@@ -99,6 +99,7 @@ impl Slot {
             (Self::Field(Field::Result), "task") => return Self::ResultTask,
             (Self::Field(Field::Result), "taskId") => Field::ResultTaskId,
             (Self::Field(Field::Result), "isError") => Field::ResultIsError,
+            (Self::Field(Field::Result), "structuredContent") => Field::ResultStructuredContent,
             (Self::Field(Field::Result), "resultType") => Field::ResultType,
             (Self::Field(Field::Result), "ttlMs") => Field::ResultTtl,
             (Self::Field(Field::Result), "cacheScope") => Field::ResultCacheScope,

@@ -67,6 +67,10 @@ pub(crate) const FIELDS: [(Field, &[&str]); Field::COUNT] = [
     (Field::Level, &["params", "level"]),
     (Field::ResultTaskId, &["result", "taskId"]),
     (Field::ResultIsError, &["result", "isError"]),
+    (
+        Field::ResultStructuredContent,
+        &["result", "structuredContent"],
+    ),
     (Field::ResultType, &["result", "resultType"]),
     (Field::ResultTtl, &["result", "ttlMs"]),
     (Field::ResultCacheScope, &["result", "cacheScope"]),

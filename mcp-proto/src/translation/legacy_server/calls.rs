@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::rounds::Round;
-use super::{LegacyServer, Output, code, members, response};
+use super::{LegacyServer, Output, code, members};
 use crate::envelope::{Envelope, Field, Span};
 use crate::framing::{Text, splice};
 use crate::upstream::message::minted_id;
@@ -17,13 +17,40 @@ pub(super) const TOO_MUCH: &str = "Too much is in flight";
 pub(super) struct Call {
     /// The session's progress token.
     pub(super) token: Option<u64>,
-    pub(super) is_resource_read: bool,
-    /// What to send again when the server has got its input; only of calls that may ask for any
-    /// (MCP 2026-07-28, MRTR, "Supported Requests").
+    pub(super) method: Method,
+    /// What to send again when the server has got its input; only of calls that may ask for any.
     pub(super) original: Option<Original>,
     /// How often the server has answered with `input_required`.
     pub(super) rounds: u32,
     pub(super) state: State,
+}
+
+/// The methods that differ from others.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Method {
+    CallTool,
+    GetPrompt,
+    ReadResource,
+    ListTools,
+    Other,
+}
+
+impl Method {
+    fn new(name: &str) -> Self {
+        match name {
+            "tools/call" => Self::CallTool,
+            "prompts/get" => Self::GetPrompt,
+            "resources/read" => Self::ReadResource,
+            "tools/list" => Self::ListTools,
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether the server may answer with `input_required` (MCP 2026-07-28, MRTR, "Supported
+    /// Requests").
+    fn may_ask(self) -> bool {
+        matches!(self, Self::CallTool | Self::GetPrompt | Self::ReadResource)
+    }
 }
 
 pub(super) enum State {
@@ -186,7 +213,8 @@ impl LegacyServer {
         let Some(original) = Original::new(line, message) else {
             return self.error(id, code::INVALID_PARAMS, "The parameters are not an object");
         };
-        let may_ask = matches!(method, "tools/call" | "prompts/get" | "resources/read");
+        let method = Method::new(method);
+        let may_ask = method.may_ask();
         // To the modern server these would be answers to questions that it has not asked.
         let answers = [Field::RequestState, Field::InputResponses];
         if may_ask
@@ -205,7 +233,7 @@ impl LegacyServer {
         let reference = self.send(&original, token.is_some(), "");
         let call = Call {
             token,
-            is_resource_read: method == "resources/read",
+            method,
             original: may_ask.then_some(original),
             rounds: 0,
             state: State::InFlight(reference),
@@ -222,90 +250,6 @@ impl LegacyServer {
         reference
     }
 
-    /// The child has answered a call.
-    pub(super) fn answered(
-        &mut self,
-        id: u64,
-        call: Call,
-        text: Text<'_>,
-        document: &[u8],
-        message: &Envelope,
-    ) {
-        if let Some(error) = message.get(Field::Error) {
-            return self.failed(id, &call, error, text, document, message);
-        }
-        let Some(result) = message.get(Field::Result) else {
-            return;
-        };
-        let kind = message.text(Field::ResultType, document);
-        match (message.get(Field::ResultType), kind.as_deref()) {
-            (None, _) | (_, Some("complete")) => {
-                let cuts = members::cuts(document, modern_members(message));
-                let edits: Vec<_> = cuts.into_iter().map(|cut| (cut, &b""[..])).collect();
-                self.respond(id, "result", text, result, message, &edits);
-            }
-            (_, Some("input_required")) => self.input_required(id, call, result, document, message),
-            // MCP 2026-07-28, "ResultType": what is not known is invalid.
-            _ => self.error(
-                id,
-                code::INTERNAL_ERROR,
-                "The server gave a result of an unknown type",
-            ),
-        }
-    }
-
-    /// The child has answered a call with an error.
-    fn failed(
-        &mut self,
-        id: u64,
-        call: &Call,
-        error: Span,
-        text: Text<'_>,
-        document: &[u8],
-        message: &Envelope,
-    ) {
-        let span = message.get(Field::ErrorCode);
-        let code = span.and_then(|span| str::from_utf8(span.of(document)).ok());
-        let code = match code {
-            Some("-32602") if call.is_resource_read && names_resource(error.of(document)) => {
-                Some(code::RESOURCE_NOT_FOUND)
-            }
-            // The server's message says which capability is missing.
-            Some("-32021") => Some(code::INVALID_PARAMS),
-            // Of these the client has no part: it sent no such header and named no such revision.
-            Some("-32020" | "-32022") => {
-                return self.error(
-                    id,
-                    code::INTERNAL_ERROR,
-                    "The server refused a request that was translated for it",
-                );
-            }
-            _ => None,
-        };
-        let code = code.map(|code| code.to_string());
-        let edits: Vec<_> = span
-            .zip(code.as_ref())
-            .map(|(span, code)| (span, code.as_bytes()))
-            .into_iter()
-            .collect();
-        self.respond(id, "error", text, error, message, &edits);
-    }
-
-    /// Answers the session with a part of the child's answer.
-    fn respond(
-        &mut self,
-        id: u64,
-        member: &str,
-        text: Text<'_>,
-        part: Span,
-        message: &Envelope,
-        edits: &[(Span, &[u8])],
-    ) {
-        let prefix = response(id, member);
-        let line = splice(&prefix, text, part, message.has_line_breaks(), edits, b"}");
-        self.outputs.push_back(Output::Line(line));
-    }
-
     /// The session does not wait for this request any more.
     pub(super) fn cancelled(&mut self, id: u64) {
         let Some(call) = self.calls.remove(id) else {
@@ -316,24 +260,4 @@ impl LegacyServer {
             State::Asking(round) => self.withdraw(&round),
         }
     }
-}
-
-/// The members of a result that no legacy result has.
-fn modern_members(message: &Envelope) -> Vec<Span> {
-    let fields = [
-        Field::ResultType,
-        Field::ResultTtl,
-        Field::ResultCacheScope,
-        Field::ResultServerInfo,
-    ];
-    let values = fields.into_iter();
-    values.filter_map(|field| message.get(field)).collect()
-}
-
-/// Whether an error's data names a resource: then it says that there is none (MCP 2026-07-28,
-/// resources, "Error Handling").
-fn names_resource(error: &[u8]) -> bool {
-    let data = members::members(error).and_then(|mut error| error.remove("data"));
-    let data = data.and_then(|data| members::members(data.get().as_bytes()));
-    data.is_some_and(|data| data.contains_key("uri"))
 }

@@ -179,9 +179,7 @@ impl Client {
 /// Whether the parameters of `elicitation/create` send the user to a URL.
 pub(super) fn is_url_mode(params: &Members) -> bool {
     let mode = params.get("mode");
-    mode.is_some_and(|mode| {
-        serde_json::from_str(mode.get()).is_ok_and(|mode: String| mode == "url")
-    })
+    mode.is_some_and(|mode| members::is_string(mode, "url"))
 }
 
 /// Takes tasks out of the capabilities of either side: 2025-11-25's and the extension of

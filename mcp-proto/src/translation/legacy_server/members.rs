@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use crate::envelope::{Envelope, Span};
+use crate::envelope::{Envelope, Span, decode_string};
 
 /// An object's members, their values unread.
 pub(super) type Members = BTreeMap<String, Box<RawValue>>;
@@ -18,6 +18,11 @@ pub(super) fn members(json: &[u8]) -> Option<Members> {
 /// A value's JSON text, if it is an object.
 pub(super) fn object(value: &RawValue) -> Option<&str> {
     Some(value.get()).filter(|text| text.starts_with('{'))
+}
+
+/// Whether a value is this string.
+pub(super) fn is_string(value: &RawValue, expected: &str) -> bool {
+    decode_string(value.get().as_bytes()).is_some_and(|string| string == expected)
 }
 
 /// The JSON text of `members`.

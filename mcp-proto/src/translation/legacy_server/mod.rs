@@ -10,16 +10,20 @@
 //! stdin, and reads from it what it would read from a child's stdout. What belongs to a session is
 //! answered here: the handshake and what the client declared in it (`handshake.rs`), pings, log
 //! levels. All else becomes modern calls (`calls.rs`), each of which says again who the client is
-//! and what it can do (`meta.rs`). An `input_required` result becomes real requests to the client
-//! and then the same call again (`rounds.rs`); what the client subscribes to becomes one
-//! `subscriptions/listen` (`subscriptions.rs`). Payloads are spliced, not read (`members.rs`).
+//! and what it can do (`meta.rs`), and whose answers lose what no legacy answer has (`answers.rs`).
+//! An `input_required` result becomes real requests to the client and then the same call again
+//! (`rounds.rs`); what the client subscribes to becomes one `subscriptions/listen`
+//! (`subscriptions.rs`). Payloads are spliced, not read (`members.rs`).
 
+mod answers;
 mod calls;
 mod handshake;
 mod members;
 mod meta;
 mod rounds;
 mod subscriptions;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 
