@@ -13,6 +13,11 @@ pub(super) fn members(raw: &[u8]) -> Option<Members<'_>> {
     serde_json::from_slice(raw).ok()
 }
 
+/// The members of a member that is an object.
+pub(super) fn nested<'a>(members: &Members<'a>, name: &str) -> Option<Members<'a>> {
+    self::members(members.get(name)?.get().as_bytes())
+}
+
 /// A member's string.
 pub(super) fn text(members: &Members<'_>, name: &str) -> Option<String> {
     serde_json::from_str(members.get(name)?.get()).ok()

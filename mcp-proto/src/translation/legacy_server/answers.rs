@@ -1,13 +1,12 @@
 //! Answers: what the child says of a call, as a legacy server would.
 
-use std::collections::BTreeMap;
-
 use serde_json::value::RawValue;
 
 use super::calls::{Call, Method};
 use super::{LegacyServer, Output, code, members, response};
 use crate::envelope::{Envelope, Field, Span};
 use crate::framing::{Text, splice};
+use crate::translation::json;
 
 impl LegacyServer {
     /// The child has answered a call.
@@ -123,10 +122,10 @@ fn modern_members(method: Method, document: &[u8], message: &Envelope) -> Vec<Sp
 
 /// The output schemas in the result of `tools/list`.
 fn output_schemas(result: &[u8]) -> Option<Vec<&RawValue>> {
-    let result: BTreeMap<String, &RawValue> = serde_json::from_slice(result).ok()?;
+    let result = json::members(result)?;
     let tools: Vec<&RawValue> = serde_json::from_str(result.get("tools")?.get()).ok()?;
     let schemas = tools.into_iter().filter_map(|tool| {
-        let tool: BTreeMap<String, &RawValue> = serde_json::from_str(tool.get()).ok()?;
+        let tool = json::members(tool.get().as_bytes())?;
         tool.get("outputSchema").copied()
     });
     Some(schemas.collect())
@@ -134,9 +133,9 @@ fn output_schemas(result: &[u8]) -> Option<Vec<&RawValue>> {
 
 /// Whether a schema is of an object by its `type`.
 fn is_of_object(schema: &RawValue) -> bool {
-    let schema = members::members(schema.get().as_bytes());
-    let kind = schema.and_then(|mut schema| schema.remove("type"));
-    kind.is_some_and(|kind| members::is_string(&kind, "object"))
+    let schema = json::members(schema.get().as_bytes());
+    let kind = schema.and_then(|schema| json::text(&schema, "type"));
+    kind.is_some_and(|kind| kind == "object")
 }
 
 /// Where a value lies in the document that it was read from.
@@ -152,7 +151,6 @@ fn span_in(document: &[u8], value: &RawValue) -> Span {
 /// Whether an error's data names a resource: then it says that there is none (MCP 2026-07-28,
 /// resources, "Error Handling").
 fn names_resource(error: &[u8]) -> bool {
-    let data = members::members(error).and_then(|mut error| error.remove("data"));
-    let data = data.and_then(|data| members::members(data.get().as_bytes()));
+    let data = json::members(error).and_then(|error| json::nested(&error, "data"));
     data.is_some_and(|data| data.contains_key("uri"))
 }

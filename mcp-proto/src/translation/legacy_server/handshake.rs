@@ -2,9 +2,11 @@
 
 use serde_json::value::RawValue;
 
-use super::members::{self, Members};
 use super::{LegacyServer, code};
 use crate::envelope::{Envelope, Field};
+use crate::translation::json::{
+    Members, is_object, members, nested, object, one_line, quoted, text,
+};
 use crate::version::Version;
 
 /// The extension of 2026-07-28 that took the place of 2025-11-25's tasks, and is not the same.
@@ -41,28 +43,40 @@ pub(super) struct Offer {
 
 /// What the server has told of itself.
 pub(super) struct Server {
-    capabilities: Members,
-    /// JSON text.
-    info: Option<Box<RawValue>>,
-    /// JSON text.
-    instructions: Option<Box<RawValue>>,
+    /// JSON text, as that of the others.
+    capabilities: String,
+    info: Option<String>,
+    instructions: Option<String>,
+    pub(super) has_logging: bool,
+    pub(super) offer: Offer,
 }
 
 impl Server {
     pub(super) fn new(discover_result: &[u8]) -> Self {
-        let mut result = members::members(&members::blank(discover_result)).unwrap_or_default();
-        let capabilities = result.get("capabilities");
-        let mut capabilities = capabilities
-            .and_then(|capabilities| members::members(capabilities.get().as_bytes()))
-            .unwrap_or_default();
-        drop_tasks(&mut capabilities);
-        let meta = result.get("_meta");
-        let meta = meta.and_then(|meta| members::members(meta.get().as_bytes()));
-        let info = meta.and_then(|mut meta| meta.remove("io.modelcontextprotocol/serverInfo"));
+        let result = members(discover_result).unwrap_or_default();
+        let capabilities = nested(&result, "capabilities").unwrap_or_default();
+        let offers = |capability, flag| {
+            let members = nested(&capabilities, capability);
+            members.is_some_and(|members| {
+                let flag = members.get(flag);
+                flag.is_some_and(|flag| flag.get() == "true")
+            })
+        };
+        let info = nested(&result, "_meta")
+            .and_then(|meta| meta.get("io.modelcontextprotocol/serverInfo").copied())
+            .filter(|info| is_object(info));
+        let instructions = text(&result, "instructions");
         Self {
-            capabilities,
-            info,
-            instructions: result.remove("instructions"),
+            info: info.map(|info| one_line(info.get().to_owned())),
+            instructions: instructions.map(|instructions| quoted(&instructions)),
+            has_logging: capabilities.contains_key("logging"),
+            offer: Offer {
+                tools: offers("tools", "listChanged"),
+                prompts: offers("prompts", "listChanged"),
+                resources: offers("resources", "listChanged"),
+                updates: offers("resources", "subscribe"),
+            },
+            capabilities: without_tasks(&capabilities, |_, _| true),
         }
     }
 
@@ -70,99 +84,65 @@ impl Server {
     fn initialize_result(&self, version: Version) -> String {
         // A modern server need not name itself; a legacy one must.
         const NAMELESS: &str = "{\"name\":\"unknown\",\"version\":\"unknown\"}";
-        let info = self.info.as_deref().and_then(members::object);
-        let mut result = format!(
-            "{{\"protocolVersion\":\"{}\",\"capabilities\":{},\"serverInfo\":{}",
-            version.as_str(),
-            members::to_json(&self.capabilities),
-            info.unwrap_or(NAMELESS),
-        );
-        let instructions = self.instructions.as_deref().map(RawValue::get);
-        if let Some(instructions) = instructions.filter(|text| text.starts_with('"')) {
-            result += ",\"instructions\":";
-            result += instructions;
-        }
-        result.push('}');
-        result
-    }
-
-    pub(super) fn has_logging(&self) -> bool {
-        self.capabilities.contains_key("logging")
-    }
-
-    pub(super) fn offer(&self) -> Offer {
-        let offers = |capability, flag| {
-            let members = self.capabilities.get(capability);
-            let members = members.and_then(|value| members::members(value.get().as_bytes()));
-            members.is_some_and(|members| {
-                let flag = members.get(flag);
-                flag.is_some_and(|flag| flag.get() == "true")
-            })
-        };
-        Offer {
-            tools: offers("tools", "listChanged"),
-            prompts: offers("prompts", "listChanged"),
-            resources: offers("resources", "listChanged"),
-            updates: offers("resources", "subscribe"),
-        }
+        let version = quoted(version.as_str());
+        let members = [
+            ("protocolVersion", &*version),
+            ("capabilities", &self.capabilities),
+            ("serverInfo", self.info.as_deref().unwrap_or(NAMELESS)),
+        ];
+        let instructions = self.instructions.as_deref();
+        let instructions = instructions.map(|text| ("instructions", text));
+        object(members.into_iter().chain(instructions))
     }
 }
 
 /// What the client has told of itself, as 2026-07-28 has it.
-#[derive(Default)]
 pub(super) struct Client {
-    pub(super) capabilities: Members,
-    pub(super) info: Option<Box<RawValue>>,
+    /// JSON text, as that of the others.
+    pub(super) capabilities: String,
+    pub(super) info: Option<String>,
     level: Option<&'static str>,
 }
 
 impl Client {
-    fn new(params: &[u8]) -> Self {
-        let mut params = members::members(params).unwrap_or_default();
-        let declared = params.remove("capabilities");
-        let mut capabilities = declared
-            .and_then(|declared| members::members(declared.get().as_bytes()))
-            .unwrap_or_default();
-        drop_tasks(&mut capabilities);
-        capabilities.retain(|name, value| {
-            let is_modern = matches!(
-                name.as_str(),
-                "experimental" | "roots" | "sampling" | "elicitation" | "extensions"
-            );
-            is_modern && members::object(value).is_some()
-        });
-        // `listChanged` is gone: roots are asked for when they are needed.
-        if let Some(roots) = capabilities.get_mut("roots") {
-            *roots = serde_json::value::to_raw_value(&Members::new()).expect("it is an object");
-        }
+    /// The client that has sent these parameters of `initialize`.
+    pub(super) fn new(params: &[u8]) -> Self {
+        let params = members(params).unwrap_or_default();
+        let declared = nested(&params, "capabilities").unwrap_or_default();
+        let is_modern = |name: &str, value: &RawValue| {
+            let known = [
+                "experimental",
+                "roots",
+                "sampling",
+                "elicitation",
+                "extensions",
+            ];
+            known.contains(&name) && is_object(value)
+        };
+        let info = params.get("clientInfo").filter(|info| is_object(info));
         Self {
-            capabilities,
-            info: params
-                .remove("clientInfo")
-                .filter(|info| members::object(info).is_some()),
+            capabilities: without_tasks(&declared, is_modern),
+            info: info.map(|info| info.get().to_owned()),
             level: None,
         }
     }
 
     /// The level of log messages that the client is to get from this server.
     pub(super) fn level(&self, server: &Server) -> Option<&'static str> {
-        let default = server.has_logging().then_some(DEFAULT_LEVEL);
+        let default = server.has_logging.then_some(DEFAULT_LEVEL);
         self.level.or(default)
     }
 
     /// Whether the client has declared what a request to it needs.
-    pub(super) fn takes(&self, method: &str, params: Option<&Members>) -> bool {
-        let declared = |name: &str| {
-            let value = self.capabilities.get(name)?;
-            members::members(value.get().as_bytes())
-        };
+    pub(super) fn takes(&self, method: &str, params: Option<&Members<'_>>) -> bool {
+        let declared = members(self.capabilities.as_bytes()).unwrap_or_default();
         let has = |name| params.is_some_and(|params| params.contains_key(name));
         match method {
-            "roots/list" => declared("roots").is_some(),
-            "sampling/createMessage" => declared("sampling").is_some_and(|sampling| {
+            "roots/list" => declared.contains_key("roots"),
+            "sampling/createMessage" => nested(&declared, "sampling").is_some_and(|sampling| {
                 !(has("tools") || has("toolChoice")) || sampling.contains_key("tools")
             }),
-            "elicitation/create" => declared("elicitation").is_some_and(|modes| {
+            "elicitation/create" => nested(&declared, "elicitation").is_some_and(|modes| {
                 if params.is_some_and(is_url_mode) {
                     modes.contains_key("url")
                 } else {
@@ -177,25 +157,30 @@ impl Client {
 }
 
 /// Whether the parameters of `elicitation/create` send the user to a URL.
-pub(super) fn is_url_mode(params: &Members) -> bool {
-    let mode = params.get("mode");
-    mode.is_some_and(|mode| members::is_string(mode, "url"))
+pub(super) fn is_url_mode(params: &Members<'_>) -> bool {
+    text(params, "mode").is_some_and(|mode| mode == "url")
 }
 
-/// Takes tasks out of the capabilities of either side: 2025-11-25's and the extension of
-/// 2026-07-28 cannot be told in each other's terms.
-fn drop_tasks(capabilities: &mut Members) {
-    capabilities.remove("tasks");
-    let Some(extensions) = capabilities.remove("extensions") else {
-        return;
-    };
-    let mut extensions = members::members(extensions.get().as_bytes()).unwrap_or_default();
+/// The capabilities of either side, of which `keep` says which, as JSON text; without those of
+/// tasks: 2025-11-25's and the extension of 2026-07-28 cannot be told in each other's terms.
+fn without_tasks(capabilities: &Members<'_>, keep: impl Fn(&str, &RawValue) -> bool) -> String {
+    let mut extensions = nested(capabilities, "extensions").unwrap_or_default();
     extensions.remove(TASKS);
-    if !extensions.is_empty()
-        && let Ok(extensions) = serde_json::value::to_raw_value(&extensions)
-    {
-        capabilities.insert("extensions".to_owned(), extensions);
-    }
+    let extensions = (!extensions.is_empty()).then(|| {
+        let extensions = extensions.iter();
+        object(extensions.map(|(name, value)| (name, value.get())))
+    });
+    let kept = capabilities.iter().filter_map(|(name, value)| {
+        let value = match name.as_str() {
+            "tasks" => return None,
+            "extensions" => extensions.as_deref()?,
+            // `listChanged` is gone: roots are asked for when they are needed.
+            "roots" => "{}",
+            _ => value.get(),
+        };
+        keep(name, capabilities[name]).then_some((name, value))
+    });
+    object(kept)
 }
 
 impl LegacyServer {

@@ -1,53 +1,6 @@
-//! Members of JSON objects: read where they are few, taken out where they are in a payload.
+//! Members of objects in a payload, which are found without reading it.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
-
-use serde_json::value::RawValue;
-
-use crate::envelope::{Envelope, Span, decode_string};
-
-/// An object's members, their values unread.
-pub(super) type Members = BTreeMap<String, Box<RawValue>>;
-
-/// Reads an object; `None` for what is not one.
-pub(super) fn members(json: &[u8]) -> Option<Members> {
-    serde_json::from_slice(json).ok()
-}
-
-/// A value's JSON text, if it is an object.
-pub(super) fn object(value: &RawValue) -> Option<&str> {
-    Some(value.get()).filter(|text| text.starts_with('{'))
-}
-
-/// Whether a value is this string.
-pub(super) fn is_string(value: &RawValue, expected: &str) -> bool {
-    decode_string(value.get().as_bytes()).is_some_and(|string| string == expected)
-}
-
-/// The JSON text of `members`.
-pub(super) fn to_json(members: &Members) -> String {
-    serde_json::to_string(members).unwrap_or_else(|_| "{}".to_owned())
-}
-
-/// A document of the child's without line breaks, so that parts of it can be put into lines; spans
-/// in it stay good.
-pub(super) fn without_line_breaks<'a>(document: &'a [u8], message: &Envelope) -> Cow<'a, [u8]> {
-    if message.has_line_breaks() {
-        Cow::Owned(blank(document))
-    } else {
-        Cow::Borrowed(document)
-    }
-}
-
-/// JSON without line breaks, which become spaces.
-pub(super) fn blank(json: &[u8]) -> Vec<u8> {
-    let is_break = |byte| matches!(byte, b'\r' | b'\n');
-    let bytes = json.iter();
-    bytes
-        .map(|&byte| if is_break(byte) { b' ' } else { byte })
-        .collect()
-}
+use crate::envelope::Span;
 
 /// What to cut out of a valid document so that members are gone, given where their values lie. Keys
 /// may be written with escapes, but must not hold quotes. The spans are sorted and disjoint.
@@ -63,15 +16,8 @@ pub(super) fn cuts(document: &[u8], mut values: Vec<Span>) -> Vec<Span> {
             (before - 1, value.end as usize)
         } else {
             let after = space_end(document, value.end as usize);
-            let comma = usize::from(document[after] == b',');
-            (
-                key,
-                if comma == 1 {
-                    after + 1
-                } else {
-                    value.end as usize
-                },
-            )
+            let comma = document[after] == b',';
+            (key, if comma { after + 1 } else { value.end as usize })
         };
         cuts.push(Span {
             start: start as u32,

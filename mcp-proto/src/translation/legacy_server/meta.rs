@@ -1,13 +1,10 @@
 //! The `_meta` of modern requests, which says in each of them what `initialize` said once.
 
 use super::LegacyServer;
-use super::members::{self, Members};
+use crate::translation::json::{members, object, quoted};
 
-/// The revision of the child.
-const REVISION: &str = "2026-07-28";
-
-/// What the reserved keys begin with (MCP 2026-07-28, "General fields: `_meta`").
-const PREFIX: &str = "io.modelcontextprotocol/";
+/// The revision of the child, as JSON text.
+const REVISION: &str = "\"2026-07-28\"";
 
 impl LegacyServer {
     /// The `_meta` of a call, with what the client has put into it.
@@ -21,36 +18,28 @@ impl LegacyServer {
     }
 
     fn meta(&self, given: Option<&[u8]>, token: Option<u64>, level: Option<&str>) -> String {
-        let mut meta = format!(
-            "{{\"{PREFIX}protocolVersion\":\"{REVISION}\",\"{PREFIX}clientCapabilities\":{}",
-            members::to_json(&self.client.capabilities)
-        );
-        if let Some(info) = &self.client.info {
-            meta += &format!(",\"{PREFIX}clientInfo\":{}", info.get());
-        }
-        if let Some(level) = level {
-            meta += &format!(",\"{PREFIX}logLevel\":\"{level}\"");
-        }
-        if let Some(token) = token {
-            meta += &format!(",\"progressToken\":{token}");
-        }
-        let given = given.and_then(members::members).unwrap_or_default();
-        let given: Members = given.into_iter().filter(|(key, _)| !is_ours(key)).collect();
-        if !given.is_empty() {
-            meta.push(',');
-            meta += &members::to_json(&given)[1..];
-        } else {
-            meta.push('}');
-        }
-        meta
+        let (token, level) = (token.map(|token| token.to_string()), level.map(quoted));
+        // MCP 2026-07-28, "General fields: `_meta`".
+        let ours = [
+            ("io.modelcontextprotocol/protocolVersion", Some(REVISION)),
+            (
+                "io.modelcontextprotocol/clientCapabilities",
+                Some(&*self.client.capabilities),
+            ),
+            (
+                "io.modelcontextprotocol/clientInfo",
+                self.client.info.as_deref(),
+            ),
+            ("io.modelcontextprotocol/logLevel", level.as_deref()),
+            ("progressToken", token.as_deref()),
+        ];
+        let given = given.and_then(members).unwrap_or_default();
+        let is_ours = |key: &str| ours.iter().any(|(name, _)| *name == key);
+        let theirs = given.iter().filter(|(key, _)| !is_ours(key));
+        let theirs = theirs.map(|(key, value)| (key.as_str(), value.get()));
+        let ours = ours
+            .iter()
+            .filter_map(|(key, value)| Some((*key, (*value)?)));
+        object(ours.chain(theirs))
     }
-}
-
-/// Whether a key is one that the client cannot set here.
-fn is_ours(key: &str) -> bool {
-    let name = key.strip_prefix(PREFIX);
-    matches!(
-        name,
-        Some("protocolVersion" | "clientCapabilities" | "clientInfo" | "logLevel")
-    ) || key == "progressToken"
 }

@@ -79,9 +79,9 @@ impl LegacyServer {
         let server = Server::new(discover_result);
         Self {
             limits: limits.clone(),
-            subscriptions: Subscriptions::new(server.offer()),
+            subscriptions: Subscriptions::new(server.offer),
             server,
-            client: Client::default(),
+            client: Client::new(b"{}"),
             calls: Calls::default(),
             last_reference: 0,
             last_question: 0,
@@ -162,7 +162,7 @@ impl LegacyServer {
         match &*method {
             "initialize" => self.initialize(id, line, message),
             "ping" => self.result(id, b"{}"),
-            "logging/setLevel" if self.server.has_logging() => self.set_level(id, line, message),
+            "logging/setLevel" if self.server.has_logging => self.set_level(id, line, message),
             "resources/subscribe" | "resources/unsubscribe" if self.subscriptions.takes_uris() => {
                 let subscribes = &*method == "resources/subscribe";
                 self.subscribe(id, subscribes, line, message);

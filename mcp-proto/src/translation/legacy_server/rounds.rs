@@ -6,9 +6,9 @@ use bytes::Bytes;
 
 use super::calls::{Call, Original, State, TOO_MUCH};
 use super::handshake::is_url_mode;
-use super::members::{self, Members};
 use super::{LegacyServer, Output, code, response};
 use crate::envelope::{Envelope, Field, Span};
+use crate::translation::json::{Members, members, nested, object, one_line, text};
 use crate::upstream::message::minted_id;
 
 /// How often the server may answer one call with `input_required`.
@@ -17,15 +17,17 @@ const MOST_ROUNDS: u32 = 32;
 /// How many requests one `input_required` may hold.
 const MOST_REQUESTS: usize = 64;
 
+/// What 2025-11-25 requires of a URL elicitation, and 2026-07-28 does not have.
+const ELICITATION_ID: &str = "elicitationId";
+
 /// What the client is asked, and has answered.
 #[derive(Default)]
 pub(super) struct Round {
     /// What has not been answered, by the ids of the requests to the client.
     pub(super) questions: BTreeMap<u64, Question>,
-    /// The results, by the server's keys.
-    answers: Vec<(String, Bytes)>,
-    /// JSON text.
-    request_state: Option<Bytes>,
+    /// The results by the server's keys, as JSON text, which the state is too.
+    answers: Vec<(String, String)>,
+    request_state: Option<String>,
 }
 
 pub(super) struct Question {
@@ -39,7 +41,7 @@ impl Round {
         let keys = self.questions.values().map(|question| question.key.len());
         let answers = self.answers.iter();
         let answers = answers.map(|(key, answer)| key.len() + answer.len());
-        let state = self.request_state.as_ref().map_or(0, Bytes::len);
+        let state = self.request_state.as_ref().map_or(0, String::len);
         keys.chain(answers).sum::<usize>() + state
     }
 
@@ -47,16 +49,12 @@ impl Round {
     fn input(&self) -> String {
         let mut input = String::new();
         if !self.answers.is_empty() {
-            input += "\"inputResponses\":{";
-            for (index, (key, answer)) in self.answers.iter().enumerate() {
-                let comma = if index == 0 { "" } else { "," };
-                let key = serde_json::Value::from(key.as_str());
-                input += &format!("{comma}{key}:{}", String::from_utf8_lossy(answer));
-            }
-            input += "},";
+            let answers = self.answers.iter();
+            let answers = object(answers.map(|(key, answer)| (key, &**answer)));
+            input += &format!("\"inputResponses\":{answers},");
         }
         if let Some(state) = &self.request_state {
-            input += &format!("\"requestState\":{},", String::from_utf8_lossy(state));
+            input += &format!("\"requestState\":{state},");
         }
         input
     }
@@ -68,7 +66,8 @@ struct InputRequest {
     method: String,
     /// JSON text.
     params: Option<String>,
-    is_url_mode: bool,
+    /// Whether it lacks the id that legacy clients require.
+    needs_id: bool,
 }
 
 impl LegacyServer {
@@ -82,18 +81,17 @@ impl LegacyServer {
         message: &Envelope,
     ) {
         call.rounds += 1;
-        let document = members::without_line_breaks(document, message);
-        let requests = match self.input_requests(&call, result.of(&document)) {
+        let requests = match self.input_requests(&call, result.of(document)) {
             Ok(requests) => requests,
             Err(reason) => return self.error(id, code::INTERNAL_ERROR, reason),
         };
-        let request_state = message.raw(Field::ResultRequestState, &document);
+        let request_state = message.raw(Field::ResultRequestState, document);
         if requests.is_empty() && request_state.is_none() {
             let reason = "The server asked for input without saying which";
             return self.error(id, code::INTERNAL_ERROR, reason);
         }
         let mut round = Round {
-            request_state: request_state.map(Bytes::copy_from_slice),
+            request_state: request_state.map(to_text),
             ..Round::default()
         };
         let mut lines = Vec::new();
@@ -127,37 +125,36 @@ impl LegacyServer {
             return Err("The server asked for input too often");
         }
         let malformed = "The server asked for input in a way that cannot be read";
-        let mut result = members::members(result).ok_or(malformed)?;
-        let state = result.remove("requestState");
+        let result = members(result).ok_or(malformed)?;
+        let state = result.get("requestState");
         if state.is_some_and(|state| !state.get().starts_with('"')) {
             return Err(malformed);
         }
-        let Some(requests) = result.remove("inputRequests") else {
+        if !result.contains_key("inputRequests") {
             return Ok(Vec::new());
-        };
-        let requests = members::members(requests.get().as_bytes()).ok_or(malformed)?;
+        }
+        let requests = nested(&result, "inputRequests").ok_or(malformed)?;
         if requests.len() > MOST_REQUESTS {
             return Err("The server asked for too much input at once");
         }
         let requests = requests.into_iter().map(|(key, request)| {
-            let mut request = members::members(request.get().as_bytes()).ok_or(malformed)?;
-            let method = request.remove("method").ok_or(malformed)?;
-            let method: String = serde_json::from_str(method.get()).map_err(|_| malformed)?;
-            let params = request.remove("params");
-            let read: Option<Members> = match &params {
-                Some(params) => Some(members::members(params.get().as_bytes()).ok_or(malformed)?),
-                None => None,
-            };
+            let request = members(request.get().as_bytes()).ok_or(malformed)?;
+            let method = text(&request, "method").ok_or(malformed)?;
+            let params = request.get("params");
+            let read = nested(&request, "params");
+            if params.is_some() && read.is_none() {
+                return Err(malformed);
+            }
             if !self.client.takes(&method, read.as_ref()) {
                 return Err("The server asked for input that the client cannot give");
             }
+            let needs_id =
+                |params: &Members<'_>| is_url_mode(params) && !params.contains_key(ELICITATION_ID);
             Ok(InputRequest {
                 key,
                 method,
-                params: params.map(|params| params.get().to_owned()),
-                is_url_mode: read.as_ref().is_some_and(|params| {
-                    is_url_mode(params) && !params.contains_key("elicitationId")
-                }),
+                params: params.map(|params| one_line(params.get().to_owned())),
+                needs_id: read.as_ref().is_some_and(needs_id),
             })
         });
         requests.collect()
@@ -181,9 +178,9 @@ impl LegacyServer {
             message.raw(Field::Result, line),
             message.raw(Field::Error, line),
         ) {
-            (Some(result), _) => Bytes::copy_from_slice(result),
+            (Some(result), _) => to_text(result),
             // A legacy client that fails to ask its user has not got an answer from them.
-            (None, _) if asked.is_elicitation => Bytes::from_static(b"{\"action\":\"cancel\"}"),
+            (None, _) if asked.is_elicitation => "{\"action\":\"cancel\"}".to_owned(),
             (None, error) => {
                 let error = error.unwrap_or_default();
                 let line = [&response(id, "error"), error, b"}"].concat();
@@ -230,15 +227,19 @@ impl LegacyServer {
     }
 }
 
+/// JSON that was scanned, which is UTF-8.
+fn to_text(json: &[u8]) -> String {
+    String::from_utf8_lossy(json).into_owned()
+}
+
 /// The request to the client.
 fn question(id: u64, request: &InputRequest) -> Vec<u8> {
     let method = &request.method;
     let mut line = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"{method}\"");
     if let Some(params) = &request.params {
         line += ",\"params\":";
-        if request.is_url_mode {
-            // 2026-07-28 has none; 2025-11-25 requires one.
-            line += &format!("{{\"elicitationId\":\"{id}\",{}", &params[1..]);
+        if request.needs_id {
+            line += &format!("{{\"{ELICITATION_ID}\":\"{id}\",{}", &params[1..]);
         } else {
             line += params;
         }
