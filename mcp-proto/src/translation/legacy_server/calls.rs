@@ -230,7 +230,8 @@ impl LegacyServer {
             return self.error(id, code::INTERNAL_ERROR, TOO_MUCH);
         }
         let token = message.raw(Field::ProgressToken, line).and_then(minted_id);
-        let reference = self.send(&original, token.is_some(), "");
+        let (reference, request) = self.modern_request(&original, token.is_some(), "");
+        self.outputs.push_back(Output::Call { reference, request });
         let call = Call {
             token,
             method,
@@ -241,13 +242,16 @@ impl LegacyServer {
         self.calls.insert(id, call);
     }
 
-    /// Sends a request of the session's to the child, under a new reference.
-    pub(super) fn send(&mut self, original: &Original, progress: bool, input: &str) -> u64 {
+    /// A request of the session's as the child is to hear it, under a new reference.
+    pub(super) fn modern_request(
+        &mut self,
+        original: &Original,
+        progress: bool,
+        input: &str,
+    ) -> (u64, Bytes) {
         let reference = self.mint_reference();
         let meta = self.call_meta(original.meta(), progress.then_some(reference));
-        let request = original.request(reference, &meta, input);
-        self.outputs.push_back(Output::Call { reference, request });
-        reference
+        (reference, original.request(reference, &meta, input))
     }
 
     /// The session does not wait for this request any more.

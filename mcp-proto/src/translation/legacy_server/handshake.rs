@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use super::{LegacyServer, code};
+use super::{LegacyServer, can_be_relayed, code};
 use crate::envelope::{Envelope, Field};
 use crate::translation::json::{
     Members, is_object, members, nested, object, one_line, quoted, text,
@@ -190,6 +190,10 @@ impl LegacyServer {
             return self.error(id, code::INVALID_PARAMS, "The parameters are too long");
         }
         self.client = Client::new(params);
+        if !can_be_relayed(self.listen_request(0, "{}").as_bytes()) {
+            self.client = Client::new(b"{}");
+            return self.error(id, code::INVALID_PARAMS, "The parameters nest too deeply");
+        }
         let wanted = message.text(Field::ProtocolVersion, line);
         let version = wanted
             .and_then(|version| Version::parse(version.as_bytes()))

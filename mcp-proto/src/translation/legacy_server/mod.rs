@@ -33,7 +33,7 @@ use self::calls::Calls;
 use self::handshake::{Client, Server};
 use self::subscriptions::Subscriptions;
 use crate::decimal::Decimal;
-use crate::envelope::{Envelope, Field, Kind, Span};
+use crate::envelope::{Envelope, Field, Kind, Source, Span, scan};
 use crate::framing::{Frame, Text, splice};
 use crate::limits::Limits;
 use crate::upstream::message::{is_method, minted_id};
@@ -53,8 +53,9 @@ mod code {
 pub(crate) enum Output {
     /// A message of the legacy server's: JSON, one line, without the line's end.
     Line(Frame),
-    /// A modern request, to be relayed to the shared child. Its `id` and, where progress is wanted,
-    /// its progress token are `reference`, which is never used twice.
+    /// A modern request, to be relayed to the shared child: one that [`scan`] takes from a client.
+    /// Its `id` and, where progress is wanted, its progress token are `reference`, which is never
+    /// used twice.
     Call { reference: u64, request: Bytes },
     /// Nobody waits for `reference` any more: to be cancelled at the child.
     Cancel { reference: u64 },
@@ -90,7 +91,8 @@ impl LegacyServer {
     }
 
     /// Takes what the session says to its child: a line without line breaks in the message, whose
-    /// ids and progress tokens the session has minted.
+    /// ids and progress tokens the session has minted. It is held as long as its call may have to
+    /// be made again, so it should not be a slice of something larger.
     pub(crate) fn handle_line(&mut self, line: &Bytes, message: &Envelope) {
         match message.kind() {
             Kind::Request => self.request(line, message),
@@ -218,6 +220,11 @@ impl LegacyServer {
         let line = [&response(id, "error"), error.as_bytes()].concat();
         self.outputs.push_back(Output::Line(line.into()));
     }
+}
+
+/// Whether a request can be relayed: what the client has said stands deeper in it than it was said.
+fn can_be_relayed(request: &[u8]) -> bool {
+    scan(request, Source::Client).is_ok()
 }
 
 /// The beginning of a response, up to the value of `member`.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::calls::{Call, Original, State, TOO_MUCH};
 use super::handshake::is_url_mode;
-use super::{LegacyServer, Output, code, response};
+use super::{LegacyServer, Output, can_be_relayed, code, response};
 use crate::envelope::{Envelope, Field, Span};
 use crate::translation::json::{Members, members, nested, object, one_line, text};
 use crate::upstream::message::minted_id;
@@ -202,12 +202,18 @@ impl LegacyServer {
         self.calls.held() + original + round.held() <= self.limits.stdin_bytes
     }
 
-    /// Sends the call again, if nothing is unanswered.
+    /// Makes the call again, if nothing is unanswered.
     fn proceed(&mut self, id: u64, mut call: Call, round: Round) {
         call.state = match &call.original {
             Some(original) if round.questions.is_empty() => {
-                let original = original.clone();
-                State::InFlight(self.send(&original, call.token.is_some(), &round.input()))
+                let (reference, request) =
+                    self.modern_request(original, call.token.is_some(), &round.input());
+                if !can_be_relayed(&request) {
+                    let reason = "The client's answer nests too deeply";
+                    return self.error(id, code::INTERNAL_ERROR, reason);
+                }
+                self.outputs.push_back(Output::Call { reference, request });
+                State::InFlight(reference)
             }
             _ => State::Asking(round),
         };

@@ -113,14 +113,17 @@ impl LegacyServer {
             return self.cancel(active);
         };
         let reference = self.mint_reference();
-        let request = format!(
+        let request = self.listen_request(reference, &filter).into();
+        self.outputs.push_back(Output::Call { reference, request });
+        self.subscriptions.opening = Some(reference);
+    }
+
+    pub(super) fn listen_request(&self, reference: u64, filter: &str) -> String {
+        format!(
             "{{\"jsonrpc\":\"2.0\",\"id\":{reference},\"method\":\"subscriptions/listen\",\
              \"params\":{{\"_meta\":{},\"notifications\":{filter}}}}}",
             self.listen_meta(),
-        );
-        let request = request.into();
-        self.outputs.push_back(Output::Call { reference, request });
-        self.subscriptions.opening = Some(reference);
+        )
     }
 
     fn cancel(&mut self, reference: Option<u64>) {

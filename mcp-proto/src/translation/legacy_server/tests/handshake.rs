@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Server, discovered, error_code, initialize};
+use super::{Server, discovered, error_code, initialize, nested};
+use crate::envelope::MAX_DEPTH;
 
 #[test]
 fn the_server_introduces_itself_as_discovered() {
@@ -127,6 +128,22 @@ fn a_client_that_tells_too_much_of_itself_is_refused() {
         &json!({"experimental": {"x": {"y": "z".repeat(64 * 1024)}}}),
     ));
     assert_eq!(error_code(&server.hears()), -32602);
+}
+
+#[test]
+fn a_client_that_nests_too_deeply_is_refused() {
+    // In the message, `params`, `_meta`, `clientCapabilities`; in `initialize` one level less.
+    for (depth, is_served) in [(MAX_DEPTH - 4, true), (MAX_DEPTH - 3, false)] {
+        let mut server = Server::new(&discovered());
+        server.says(initialize(
+            "2025-11-25",
+            &json!({"experimental": nested(depth)}),
+        ));
+        let answer = server.hears();
+        assert_eq!(answer.get("result").is_some(), is_served);
+        server.says(json!({"id": 2, "method": "tools/list"}));
+        server.child_hears();
+    }
 }
 
 #[test]

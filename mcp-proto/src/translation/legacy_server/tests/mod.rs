@@ -207,3 +207,8 @@ fn parameters(request: &Value) -> Value {
 fn error_code(response: &Value) -> i64 {
     response["error"]["code"].as_i64().unwrap()
 }
+
+/// As many objects inside one another.
+fn nested(depth: usize) -> Value {
+    (1..depth).fold(json!({}), |inner, _| json!({"x": inner}))
+}

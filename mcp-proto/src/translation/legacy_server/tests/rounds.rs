@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Server, call_tool, discovered, error_code, parameters};
+use super::{Server, call_tool, discovered, error_code, nested, parameters};
+use crate::envelope::MAX_DEPTH;
 
 fn everything() -> Value {
     json!({"roots": {}, "sampling": {}, "elicitation": {"form": {}, "url": {}}})
@@ -327,6 +328,22 @@ fn answers_that_do_not_fit_fail_the_call() {
     server.child_answers(reference, input_required(json!({}), &"s".repeat(1000)));
     assert_eq!(error_code(&server.hears()), -32603);
     assert!(server.server.calls.is_empty());
+}
+
+#[test]
+fn an_answer_that_nests_too_deeply_fails_the_call() {
+    // In the message, `params`, `inputResponses`; in the answer two levels less.
+    for (depth, is_relayed) in [(MAX_DEPTH - 3, true), (MAX_DEPTH - 2, false)] {
+        let (mut server, _) = asking(json!({"a": elicitation()}));
+        let asked = server.hears();
+        server.says(json!({"id": asked["id"], "result": nested(depth)}));
+        if is_relayed {
+            server.child_hears();
+        } else {
+            assert_eq!(error_code(&server.hears()), -32603);
+            assert!(server.server.calls.is_empty());
+        }
+    }
 }
 
 #[test]
