@@ -74,7 +74,7 @@ pub(crate) enum CallKind {
 
 impl CallKind {
     /// Of a request with this method.
-    fn of(method: &str) -> Self {
+    pub(crate) fn of(method: &str) -> Self {
         match method {
             "server/discover" => Self::Discover,
             "subscriptions/listen" => Self::Listen,

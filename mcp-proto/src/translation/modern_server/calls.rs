@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
-use super::logging::Level;
-use super::method::Method;
+use crate::modern::{CallKind, Level};
 use crate::time::Instant;
 
 /// A call that the child has not answered. It goes by the id of the request that began it; a retry
 /// carries it on under an id of its own.
 pub(super) struct Call {
-    pub(super) method: Method,
+    pub(super) kind: CallKind,
     /// The request that what comes is for; none while the client is asked.
     pub(super) request: Option<u64>,
     /// Whether the child was given a progress token: the call's id.
@@ -50,7 +49,7 @@ struct Sole {
 
 impl Calls {
     pub(super) fn insert(&mut self, id: u64, call: Call) {
-        if call.method.may_ask() {
+        if call.kind.may_ask_for_input() {
             let is_sole = self.may_ask == 0 && !self.ghosts.iter().any(|ghost| ghost.may_ask);
             self.sole = is_sole.then(|| Sole {
                 call: id,
@@ -71,7 +70,7 @@ impl Calls {
 
     pub(super) fn remove(&mut self, id: u64) -> Option<Call> {
         let call = self.calls.remove(&id)?;
-        self.may_ask -= usize::from(call.method.may_ask());
+        self.may_ask -= usize::from(call.kind.may_ask_for_input());
         self.sole.take_if(|sole| sole.call == id);
         Some(call)
     }
@@ -119,7 +118,7 @@ impl Calls {
         if let Some(call) = self.remove(id) {
             self.ghosts.push_back(Ghost {
                 call: id,
-                may_ask: call.method.may_ask(),
+                may_ask: call.kind.may_ask_for_input(),
                 until,
             });
         }

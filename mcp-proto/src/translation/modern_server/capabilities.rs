@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use crate::translation::json::{Members, members, object, quoted};
 
-/// The capabilities that the child was initialised with.
+/// Of the capabilities that the child was initialised with, those that let it ask.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct ClientCapabilities {
+pub(super) struct Declared {
     roots: bool,
     sampling: bool,
     sampling_tools: bool,
@@ -27,7 +27,7 @@ pub(super) enum Asked {
     Unknown,
 }
 
-impl ClientCapabilities {
+impl Declared {
     /// Reads `ClientCapabilities` (schema 2026-07-28).
     pub(super) fn read(raw: &[u8]) -> Self {
         let declared: Value = serde_json::from_slice(raw).unwrap_or_default();

@@ -164,5 +164,5 @@ fn url_elicitations(data: Option<&str>, call: &Call) -> Option<Vec<(String, Stri
         Some((format!("request-{number}"), request))
     });
     let requests = requests.collect::<Option<Vec<_>>>()?;
-    (call.method.may_ask() && !requests.is_empty()).then_some(requests)
+    (call.kind.may_ask_for_input() && !requests.is_empty()).then_some(requests)
 }

@@ -6,8 +6,8 @@ use super::result::SERVER_INFO;
 use super::{ModernServer, Phase, number};
 use crate::envelope::{Envelope, Field};
 use crate::time::Now;
-use crate::translation::json::{Members, is_object, members, one_line};
-use crate::version::Version;
+use crate::translation::json::{Members, is_object, members, object, one_line};
+use crate::version::{MODERN, Version};
 
 /// The id of `initialize`: none that a request of the client's has.
 pub(super) const INITIALIZE: u64 = 0;
@@ -60,14 +60,14 @@ pub(crate) fn discover_result(initialize_result: &[u8]) -> Bytes {
     let read = members(initialize_result).unwrap_or_default();
     let capabilities = read.get("capabilities").map(|raw| raw.get());
     let capabilities = members(capabilities.unwrap_or("{}").as_bytes()).unwrap_or_default();
-    let capabilities = crate::translation::json::object(
+    let capabilities = object(
         capabilities
             .iter()
             .filter(|(name, _)| *name != "tasks")
             .map(|(name, value)| (name, value.get())),
     );
     let mut result = format!(
-        "{{\"resultType\":\"complete\",\"supportedVersions\":[\"2026-07-28\"],\
+        "{{\"resultType\":\"complete\",\"supportedVersions\":[\"{MODERN}\"],\
          \"capabilities\":{capabilities}"
     );
     if let Some(instructions) = read.get("instructions") {

@@ -1,20 +1,20 @@
 //! What a modern result must carry and a legacy one does not, put in as splices: no byte of the
 //! child's is changed, and what it has of these members already is left as it is.
 
-use super::method::Method;
 use crate::decimal::Decimal;
 use crate::envelope::{Envelope, Field, Span};
 use crate::framing::{Frame, Text, splice};
+use crate::modern::CallKind;
 
 /// The key of `_meta` that says who has answered.
 pub(super) const SERVER_INFO: &str = "\"io.modelcontextprotocol/serverInfo\":";
 
-/// The child's answer as the answer to `request`: with `resultType`, with caching hints where the
-/// method has them (MCP 2026-07-28, caching), and with the server's identity, which is raw JSON on
+/// The child's answer as the answer to `request`: with `resultType`, with caching hints where its
+/// kind has them (MCP 2026-07-28, caching), and with the server's identity, which is raw JSON on
 /// one line. `None` if the result is no object.
 pub(super) fn complete(
     request: u64,
-    method: Method,
+    kind: CallKind,
     server_info: Option<&str>,
     text: Text<'_>,
     message: &Envelope,
@@ -30,7 +30,7 @@ pub(super) fn complete(
     if lacks(Field::ResultType) {
         added.push_str(",\"resultType\":\"complete\"");
     }
-    if is_complete && method.is_cacheable() {
+    if is_complete && kind.is_cacheable() {
         if lacks(Field::ResultTtl) {
             added.push_str(",\"ttlMs\":0");
         }

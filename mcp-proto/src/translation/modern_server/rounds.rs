@@ -13,10 +13,10 @@ use bytes::Bytes;
 
 use super::capabilities::Asked;
 use super::error::{INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, error_response};
-use super::logging::Level;
 use super::{GATHER_TIME, ModernServer};
 use crate::envelope::{Envelope, Field, RequestId, Span};
 use crate::framing::{Text, splice};
+use crate::modern::Level;
 use crate::time::{Instant, Now};
 use crate::translation::TranslationOutput;
 use crate::translation::json::{is_object, members};
@@ -141,7 +141,9 @@ impl ModernServer {
         let is_certain = !self.calls.has_asking_ghost();
         let turn = self.turn.as_mut().filter(|turn| {
             let call = self.calls.get(turn.call);
-            is_certain && call.is_some_and(|call| call.method.may_ask()) && turn.answer.is_none()
+            is_certain
+                && call.is_some_and(|call| call.kind.may_ask_for_input())
+                && turn.answer.is_none()
         });
         let (Some(turn), Some(decoded_id)) = (turn, RequestId::decode(id)) else {
             return self.refuse_child(

@@ -1,0 +1,210 @@
+use super::*;
+use crate::translation::modern_server::Change;
+
+fn listen(script: &mut Script, id: u64, filter: Value) -> Value {
+    script.request(id, "subscriptions/listen", json!({"notifications": filter}));
+    let heard = script.client_hears();
+    assert_eq!(heard["method"], "notifications/subscriptions/acknowledged");
+    assert_eq!(heard["params"]["_meta"], subscription(id));
+    heard["params"]["notifications"].clone()
+}
+
+fn subscription(id: u64) -> Value {
+    json!({"io.modelcontextprotocol/subscriptionId": id})
+}
+
+fn cancel(script: &mut Script, id: u64) {
+    script.client(json!({"method": "notifications/cancelled", "params": {"requestId": id}}));
+}
+
+fn updated(script: &mut Script, uri: &str) {
+    let params = json!({"uri": uri});
+    script.child(json!({"method": "notifications/resources/updated", "params": params}));
+}
+
+#[test]
+fn what_the_server_can_tell_of_is_acknowledged_first() {
+    let mut script = Script::ready("{}");
+    let everything = json!({
+        "toolsListChanged": true,
+        "promptsListChanged": true,
+        "resourcesListChanged": true,
+        "resourceSubscriptions": ["a:b", "a:b", "a:c"],
+    });
+    assert_eq!(
+        listen(&mut script, 1, everything),
+        json!({"toolsListChanged": true, "resourceSubscriptions": ["a:b", "a:c"]})
+    );
+    let nothing = json!({"toolsListChanged": false, "promptsListChanged": true});
+    assert_eq!(listen(&mut script, 2, nothing), json!({}));
+    for uri in ["a:b", "a:c"] {
+        let heard = script.child_hears();
+        assert_eq!(heard["method"], "resources/subscribe");
+        assert_eq!(heard["params"], json!({"uri": uri}));
+    }
+    script.all_is_quiet();
+    cancel(&mut script, 1);
+    cancel(&mut script, 2);
+    assert!(script.is_empty());
+}
+
+#[test]
+fn a_filter_that_makes_no_sense_is_refused() {
+    let mut script = Script::ready("{}");
+    for filter in [
+        json!(null),
+        json!([]),
+        json!({"toolsListChanged": 1}),
+        json!({"resourceSubscriptions": "a:b"}),
+        json!({"resourceSubscriptions": [1]}),
+    ] {
+        script.request(1, "subscriptions/listen", json!({"notifications": filter}));
+        assert_eq!(script.client_hears()["error"]["code"], -32602, "{filter}");
+    }
+    script.request(1, "subscriptions/listen", json!({}));
+    assert_eq!(script.client_hears()["error"]["code"], -32602);
+    assert!(script.is_empty());
+}
+
+#[test]
+fn each_subscriber_hears_of_what_it_subscribed_to() {
+    let mut script = Script::ready("{}");
+    listen(&mut script, 1, json!({"toolsListChanged": true}));
+    listen(
+        &mut script,
+        2,
+        json!({"toolsListChanged": true, "resourceSubscriptions": ["a:b"]}),
+    );
+    listen(&mut script, 3, json!({"resourceSubscriptions": ["a:c"]}));
+    script.child(json!({"method": "notifications/tools/list_changed"}));
+    script.child(json!({"method": "notifications/prompts/list_changed"}));
+    updated(&mut script, "a:b");
+    for (id, method) in [
+        (1, "notifications/tools/list_changed"),
+        (2, "notifications/tools/list_changed"),
+        (2, "notifications/resources/updated"),
+    ] {
+        let heard = script.client_hears();
+        assert_eq!(heard["method"], method);
+        assert_eq!(heard["params"]["_meta"], subscription(id));
+    }
+    assert_eq!(script.to_client.len(), 0);
+}
+
+#[test]
+fn a_part_of_a_resource_is_told_of_to_who_subscribed_to_the_whole() {
+    for (uri, is_part) in [
+        ("file:///a", true),
+        ("file:///a/b", true),
+        ("file:///a?b", true),
+        ("file:///a#b", true),
+        ("file:///ab", false),
+        ("file:///", false),
+    ] {
+        let mut script = Script::ready("{}");
+        listen(
+            &mut script,
+            1,
+            json!({"resourceSubscriptions": ["file:///a"]}),
+        );
+        updated(&mut script, uri);
+        assert_eq!(script.to_client.len(), usize::from(is_part), "{uri}");
+    }
+    let mut script = Script::ready("{}");
+    listen(
+        &mut script,
+        1,
+        json!({"resourceSubscriptions": ["file:///a/"]}),
+    );
+    updated(&mut script, "file:///a/b");
+    assert_eq!(script.client_hears()["params"]["uri"], "file:///a/b");
+}
+
+#[test]
+fn the_child_is_asked_once_for_all_subscribers_of_a_resource() {
+    let mut script = Script::ready("{}");
+    listen(&mut script, 1, json!({"resourceSubscriptions": ["a:b"]}));
+    assert_eq!(script.child_hears()["method"], "resources/subscribe");
+    listen(&mut script, 2, json!({"resourceSubscriptions": ["a:b"]}));
+    cancel(&mut script, 1);
+    script.all_is_quiet();
+    updated(&mut script, "a:b");
+    assert_eq!(script.client_hears()["params"]["_meta"], subscription(2));
+    cancel(&mut script, 2);
+    let heard = script.child_hears();
+    assert_eq!(heard["method"], "resources/unsubscribe");
+    assert_eq!(heard["params"], json!({"uri": "a:b"}));
+    updated(&mut script, "a:b");
+    script.all_is_quiet();
+    assert!(script.is_empty());
+}
+
+#[test]
+fn subscribers_of_siblings_can_be_told_too() {
+    let mut one = Script::ready("{}");
+    let mut other = Script::ready("{}");
+    listen(
+        &mut other,
+        1,
+        json!({"toolsListChanged": true, "resourceSubscriptions": ["a:b"]}),
+    );
+    other.child_hears();
+    one.child(json!({"method": "notifications/tools/list_changed"}));
+    updated(&mut one, "a:b");
+    while let Some(change) = one.server.poll_change() {
+        other.server.handle_change(&change);
+    }
+    other.drain();
+    assert_eq!(
+        other.client_hears()["method"],
+        "notifications/tools/list_changed"
+    );
+    assert_eq!(other.client_hears()["params"]["uri"], "a:b");
+    other.all_is_quiet();
+    assert_eq!(
+        other.server.poll_change(),
+        None,
+        "what it was told it does not tell on"
+    );
+
+    other.server.handle_change(&Change::PromptsList);
+    other.drain();
+    other.all_is_quiet();
+}
+
+#[test]
+fn subscriptions_are_bounded() {
+    let limits = Limits {
+        calls_per_session: 2,
+        waiting_bytes: 1000,
+        ..Limits::default()
+    };
+    let mut script = Script::limited("{}", &limits);
+    script.initialize();
+    let long = json!({"notifications": {"resourceSubscriptions": ["a".repeat(1000)]}});
+    script.request(1, "subscriptions/listen", long);
+    assert_eq!(script.client_hears()["error"]["code"], -32603);
+    listen(&mut script, 2, json!({}));
+    listen(&mut script, 3, json!({}));
+    script.request(4, "subscriptions/listen", json!({"notifications": {}}));
+    assert_eq!(script.client_hears()["error"]["code"], -32603);
+    cancel(&mut script, 2);
+    listen(&mut script, 5, json!({}));
+}
+
+#[test]
+fn a_graceful_end_is_told() {
+    let mut script = Script::ready("{}");
+    for id in [3, 5] {
+        listen(&mut script, id, json!({"resourceSubscriptions": ["a:b"]}));
+    }
+    script.server.end_subscriptions();
+    script.drain();
+    for id in [3, 5] {
+        let mut expected = completed(json!({}));
+        expected["_meta"]["io.modelcontextprotocol/subscriptionId"] = id.into();
+        assert_eq!(script.client_hears(), answer(id, expected));
+    }
+    assert_eq!(script.to_client.len(), 0);
+    assert!(script.is_empty());
+}
