@@ -82,11 +82,10 @@ impl Declared {
         };
         match missing {
             Some(missing) => Asked::Undeclared(missing),
-            None => Asked::For(input_request(
-                method,
-                params.is_some().then_some(read),
-                left_out,
-            )),
+            None => {
+                let params = params.and_then(|params| str::from_utf8(params).ok());
+                Asked::For(input_request(method, params, left_out))
+            }
         }
     }
 }
@@ -101,18 +100,21 @@ fn mode(params: &Members<'_>) -> Option<String> {
     }
 }
 
-/// An input request, as JSON on one line, without the parameter that is `left_out`.
-pub(super) fn input_request(
-    method: &str,
-    params: Option<Members<'_>>,
-    left_out: Option<&str>,
-) -> String {
+/// An input request, as JSON on one line: with the parameters as they are, but for the one that is
+/// `left_out`.
+pub(super) fn input_request(method: &str, params: Option<&str>, left_out: Option<&str>) -> String {
     let method = quoted(method);
-    let Some(params) = params else {
-        return object([("method", &*method)]);
-    };
-    let params = params.iter();
-    let params = params.filter(|(name, _)| Some(name.as_str()) != left_out);
-    let params = object(params.map(|(name, value)| (name, value.get())));
-    object([("method", &*method), ("params", &params)])
+    let kept = params.and_then(|params| {
+        let mut params = members(params.as_bytes())?;
+        params.remove(left_out?)?;
+        Some(object(
+            params.iter().map(|(name, value)| (name, value.get())),
+        ))
+    });
+    let params = kept.as_deref().or(params);
+    object(
+        [("method", &*method)]
+            .into_iter()
+            .chain(params.map(|params| ("params", params))),
+    )
 }

@@ -13,7 +13,7 @@ use crate::decimal::Decimal;
 use crate::envelope::{Envelope, Field};
 use crate::framing::{Frame, Text, splice};
 use crate::translation::TranslationOutput;
-use crate::translation::json::{members, object, quoted, text as text_of};
+use crate::translation::json::{is_object, members, object, quoted, text as text_of};
 
 pub(super) const METHOD_NOT_FOUND: i64 = -32601;
 pub(super) const INVALID_PARAMS: i64 = -32602;
@@ -159,7 +159,7 @@ fn url_elicitations(data: Option<&str>, call: &Call) -> Option<Vec<(String, Stri
     let elicitations: Vec<&serde_json::value::RawValue> =
         serde_json::from_str(data.get("elicitations")?.get()).ok()?;
     let requests = elicitations.iter().zip(1..).map(|(params, number)| {
-        let params = members(params.get().as_bytes())?;
+        let params = is_object(params).then_some(params.get())?;
         let request = input_request("elicitation/create", Some(params), Some(ELICITATION_ID));
         Some((format!("request-{number}"), request))
     });

@@ -437,6 +437,30 @@ fn what_a_modern_client_would_not_know_is_left_out() {
 }
 
 #[test]
+fn all_else_that_the_child_asks_stays_as_it_was() {
+    let mut script = Script::ready(ALL);
+    script.request(1, "tools/call", json!({}));
+    script.child_hears();
+    let params =
+        "{\"requestedSchema\":{\"z\":1,\"a\":12345678901234567890.0},\r\n\"message\":\"\"}";
+    let method = "\"method\":\"elicitation/create\"";
+    script.child_line(&format!(
+        "{{\"jsonrpc\":\"2.0\",\"id\":5,{method},\"params\":{params}}}"
+    ));
+    script.now.monotonic = script.now.monotonic + Duration::from_millis(20);
+    script.server.handle_timeout(script.now);
+    let Some(TranslationOutput::ToClient(asked)) = script.server.poll_output() else {
+        panic!("the client is asked");
+    };
+    let asked = String::from_utf8(bytes(&asked)).unwrap();
+    let params = params.replace("\r\n", "  ");
+    assert!(
+        asked.contains(&format!("{{{method},\"params\":{params}}}")),
+        "{asked}"
+    );
+}
+
+#[test]
 fn how_much_a_child_asks_at_once_is_bounded() {
     let limits = Limits {
         calls_per_session: 3,
