@@ -109,6 +109,20 @@ impl CallKind {
             Self::ToolsCall | Self::PromptsGet | Self::ResourcesRead
         )
     }
+
+    /// Whether a complete result must say how long it is fresh (2026-07-28, schema,
+    /// `CacheableResult`).
+    pub(crate) fn is_cacheable(self) -> bool {
+        matches!(
+            self,
+            Self::Discover
+                | Self::ResourcesRead
+                | Self::ToolsList
+                | Self::PromptsList
+                | Self::ResourcesList
+                | Self::ResourceTemplatesList
+        )
+    }
 }
 
 /// A level of logging, least severe first (RFC 5424, section 6.2.1; schema, `LoggingLevel`).

@@ -16,9 +16,7 @@ mod tools;
 #[cfg(test)]
 mod tests;
 
-#[cfg(test)]
-use self::call::Level;
-pub(crate) use self::call::{CallKind, ModernCall, ModernRefusal, is_modern, judge};
+pub(crate) use self::call::{CallKind, Level, ModernCall, ModernRefusal, is_modern, judge};
 pub(crate) use self::capabilities::ClientCapabilities;
 pub(crate) use self::metadata::RequestMetadata;
 pub(crate) use self::seal::{CallDigest, Origin, PrincipalDigest, SealKeys, Sealed};
