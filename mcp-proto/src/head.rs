@@ -163,6 +163,8 @@ pub struct RequestHead<'a> {
     pub(crate) last_event_id: Field<'a>,
     pub(crate) authorization: Field<'a>,
     pub(crate) request_id: Field<'a>,
+    /// `Access-Control-Request-Headers`
+    pub(crate) wanted_headers: Field<'a>,
     /// Every value of `X-Forwarded-For`, in their order.
     pub(crate) forwarded_for: Vec<&'a [u8]>,
     /// Fields, and the bytes of all names and values.
@@ -201,6 +203,7 @@ impl<'a> RequestHead<'a> {
             last_event_id: Field::Absent,
             authorization: Field::Absent,
             request_id: Field::Absent,
+            wanted_headers: Field::Absent,
             forwarded_for: Vec::new(),
             field_count: 0,
             field_bytes: 0,
@@ -213,10 +216,10 @@ impl<'a> RequestHead<'a> {
             // Lengths first: one comparison passes over most fields that are of no interest.
             match name.len() {
                 4 if is("host") => head.host.add(value),
-                8 if is("mcp-name") => head.mcp_name.add(value),
-                10 if is("mcp-method") => head.mcp_method.add(value),
                 6 if is("origin") => head.origin.add(value),
                 6 if is("accept") => head.accept.add(value),
+                8 if is("mcp-name") => head.mcp_name.add(value),
+                10 if is("mcp-method") => head.mcp_method.add(value),
                 12 if is("content-type") => head.content_type.add(value),
                 12 if is("x-request-id") => head.request_id.add(value),
                 13 if is("last-event-id") => head.last_event_id.add(value),
@@ -229,12 +232,10 @@ impl<'a> RequestHead<'a> {
                 }
                 17 if is("transfer-encoding") => head.transfer_encoding.add(value),
                 20 if is("mcp-protocol-version") => head.version.add(value),
+                30 if is("access-control-request-headers") => head.wanted_headers.add(value),
                 _ => {
-                    if let Some((prefix, suffix)) = name.split_at_checked(PARAM_PREFIX.len())
-                        && prefix.eq_ignore_ascii_case(PARAM_PREFIX)
-                    {
-                        head.mcp_params.push((suffix, value));
-                    }
+                    let param = param_suffix(name).map(|suffix| (suffix, value));
+                    head.mcp_params.extend(param);
                 }
             }
         }
@@ -326,8 +327,48 @@ pub enum ContentType {
 pub struct Cors {
     /// The origin that may read the response: the request's own, never `*`.
     pub(crate) origin: HeaderValue,
-    /// Whether this answers a preflight request.
-    pub(crate) preflight: bool,
+    /// Where this answers a preflight request, the headers that the request itself may have. Boxed:
+    /// hardly any answer has it.
+    pub(crate) allowed_headers: Option<Box<HeaderValue>>,
+}
+
+impl Cors {
+    /// What a page of `origin`, which may send requests, is told of one with this head.
+    pub(crate) fn of(head: &RequestHead<'_>, origin: HeaderValue) -> Self {
+        let is_preflight = head.method == Method::OPTIONS;
+        Self {
+            origin,
+            allowed_headers: is_preflight.then(|| Box::new(allowed_headers(head.wanted_headers))),
+        }
+    }
+}
+
+/// The headers that a request of another origin may have: those that MCP knows, and of those that are
+/// wanted the ones that mirror a tool's parameters, which have names of their own.
+fn allowed_headers(wanted: Field<'_>) -> HeaderValue {
+    const KNOWN: &str = "Authorization, Content-Type, Accept, Mcp-Session-Id, \
+                         MCP-Protocol-Version, Last-Event-ID, Mcp-Method, Mcp-Name, X-Request-Id";
+    let mut value = KNOWN.to_owned();
+    let names = wanted
+        .value()
+        .unwrap_or_default()
+        .split(|&byte| byte == b',');
+    for name in names {
+        // Made of the characters of a name, in lower case.
+        if let Ok(name) = HeaderName::from_bytes(name.trim_ascii())
+            && param_suffix(name.as_str()).is_some()
+        {
+            value.push_str(", ");
+            value.push_str(name.as_str());
+        }
+    }
+    HeaderValue::from_str(&value).unwrap_or(HeaderValue::from_static(KNOWN))
+}
+
+/// What follows `Mcp-Param-` in a field's name.
+fn param_suffix(name: &str) -> Option<&str> {
+    let (prefix, suffix) = name.split_at_checked(PARAM_PREFIX.len())?;
+    (prefix.eq_ignore_ascii_case(PARAM_PREFIX) && !suffix.is_empty()).then_some(suffix)
 }
 
 /// The head of a response.
@@ -415,16 +456,15 @@ impl ResponseHead {
         if let Some(cors) = &self.cors {
             field(header::ACCESS_CONTROL_ALLOW_ORIGIN, cors.origin.clone());
             field(header::VARY, HeaderValue::from_static("Origin"));
-            if cors.preflight {
+            if let Some(allowed) = &cors.allowed_headers {
+                field(
+                    header::ACCESS_CONTROL_ALLOW_HEADERS,
+                    HeaderValue::clone(allowed),
+                );
                 for (name, value) in [
                     (
                         header::ACCESS_CONTROL_ALLOW_METHODS,
                         "GET, POST, DELETE, OPTIONS",
-                    ),
-                    (
-                        header::ACCESS_CONTROL_ALLOW_HEADERS,
-                        "Authorization, Content-Type, Accept, Mcp-Session-Id, \
-                         MCP-Protocol-Version, Last-Event-ID, Mcp-Method, Mcp-Name, X-Request-Id",
                     ),
                     (header::ACCESS_CONTROL_MAX_AGE, "7200"),
                 ] {
@@ -490,6 +530,47 @@ mod tests {
         assert_eq!(head.session, Field::One(b"y"));
         assert_eq!(head.host, Field::Repeated);
         assert_eq!(head.path(), "/mcp");
+    }
+
+    #[test]
+    fn fields_that_mirror_parameters_are_kept_by_what_tells_them_apart() {
+        let fields = [
+            ("MCP-PARAM-Region", &b"a"[..]),
+            ("mcp-param-region", b"b"),
+            ("Mcp-Param-", b"c"),
+            ("Mcp-Params", b"d"),
+            ("Mcp-Parameters", b"e"),
+            ("Mcp-Method", b"f"),
+            ("mcp-name", b"g"),
+        ];
+        let head = RequestHead::new(&Method::POST, "/", None, fields.into_iter());
+        assert_eq!(head.mcp_params, [("Region", &b"a"[..]), ("region", b"b")]);
+        assert_eq!(head.mcp_method, Field::One(b"f"));
+        assert_eq!(head.mcp_name, Field::One(b"g"));
+    }
+
+    #[test]
+    fn preflight_requests_are_allowed_what_mirrors_parameters_and_nothing_else_of_their_choice() {
+        let allowed = |method: &Method, wanted: &[&str]| {
+            let name = "access-control-request-headers";
+            let fields = wanted.iter().map(|value| (name, value.as_bytes()));
+            let head = RequestHead::new(method, "/", None, fields);
+            let cors = Cors::of(&head, HeaderValue::from_static("https://a.example"));
+            let value = cors.allowed_headers?;
+            let value = value.to_str().expect("visible ASCII").to_owned();
+            Some(value.split_once(", X-Request-Id")?.1.to_owned())
+        };
+        assert_eq!(allowed(&Method::POST, &["mcp-param-a"]), None);
+        for (wanted, expected) in [
+            (&[][..], ""),
+            (&["content-type,mcp-param-a"], ", mcp-param-a"),
+            (&["Mcp-Param-B , mcp-param-a"], ", mcp-param-b, mcp-param-a"),
+            (&["cookie, x-mcp-param-a, mcp-param-, mcp-param-a b, *"], ""),
+            (&["mcp-param-a", "mcp-param-b"], ""),
+        ] {
+            let found = allowed(&Method::OPTIONS, wanted);
+            assert_eq!(found.as_deref(), Some(expected), "{wanted:?}");
+        }
     }
 
     #[test]

@@ -228,10 +228,8 @@ impl Gateway {
         if !origin::is_listed_origin(&self.policy, origin) {
             return None;
         }
-        Some(Cors {
-            origin: HeaderValue::from_bytes(origin).ok()?,
-            preflight: head.method == Method::OPTIONS,
-        })
+        let origin = HeaderValue::from_bytes(origin).ok()?;
+        Some(Cors::of(head, origin))
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use http::HeaderName;
 use serde_json::{Map, Value};
 
 use super::call::{ModernRefusal, mismatch};
@@ -133,7 +134,8 @@ fn annotations_of(
     };
     if let Some(suffix) = keywords.get(KEYWORD) {
         let path = path.as_deref().filter(|path| !path.is_empty());
-        let suffix = suffix.as_str().filter(|suffix| is_token(suffix));
+        let is_token = |suffix: &&str| HeaderName::from_bytes(suffix.as_bytes()).is_ok();
+        let suffix = suffix.as_str().filter(is_token);
         let (Some(path), Some(suffix), true) = (path, suffix, is_primitive(keywords)) else {
             return Err(Invalid);
         };
@@ -173,12 +175,6 @@ fn annotations_of(
 fn is_primitive(keywords: &Map<String, Value>) -> bool {
     let kind = keywords.get("type").and_then(Value::as_str);
     matches!(kind, Some("integer" | "string" | "boolean"))
-}
-
-/// `1*tchar` (RFC 9110, section 5.6.2).
-fn is_token(text: &str) -> bool {
-    let is_tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty() && text.bytes().all(is_tchar)
 }
 
 /// Whether `header` says what an argument does, whose JSON text is `value`. Numbers are compared by
