@@ -15,6 +15,9 @@ use crate::head::Field;
 /// annotations than any client could send headers.
 const BYTES: usize = 256 * 1024;
 
+/// Most annotations of one tool. Each is a field of a head, and no head may have so many.
+const ANNOTATIONS: usize = 100;
+
 /// The keyword of JSON Schema that annotates a parameter.
 const KEYWORD: &str = "x-mcp-header";
 
@@ -140,7 +143,7 @@ fn annotations_of(
             return Err(Invalid);
         };
         let is_taken = |other: &Annotation| other.suffix.eq_ignore_ascii_case(suffix);
-        if found.iter().any(is_taken) {
+        if found.len() == ANNOTATIONS || found.iter().any(is_taken) {
             return Err(Invalid);
         }
         found.push(Annotation {
@@ -422,6 +425,16 @@ mod tests {
             tools.tools.len(),
             BYTES / (1000 + "Region".len() + "region".len())
         );
+    }
+
+    #[test]
+    fn a_tool_with_more_annotations_than_a_head_can_mirror_has_none() {
+        for (count, kept) in [(100, 1), (101, 0)] {
+            let property = |n| json!({"type": "string", "x-mcp-header": format!("P{n}")});
+            let properties = (0..count).map(|n| (format!("p{n}"), property(n)));
+            let schema = json!({"properties": Value::from_iter(properties)});
+            assert_eq!(tools(schema).tools.len(), kept);
+        }
     }
 
     /// The plainest reading of the rules for one parameter.
