@@ -20,7 +20,7 @@ use std::fmt;
 
 pub(crate) use self::number::Number;
 pub(crate) use self::text::decode_string;
-pub(crate) use self::value::{canonical, member};
+pub(crate) use self::value::{canonical, digest, member};
 pub use scan::scan;
 
 /// How deeply containers may nest in one message; the message itself is the first level. RFC 8259,

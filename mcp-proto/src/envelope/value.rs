@@ -1,11 +1,18 @@
 //! What stands in JSON that has been scanned: one member of an object, and one spelling of the whole.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use sha2::{Digest as _, Sha256};
+
 use super::cursor::{Cursor, NOT_JSON, Stop};
 use super::number::Number;
 use super::text;
 
 /// What the documents that are read here are known to be.
 const SCANNED: &str = "a document that was scanned is JSON";
+
+/// Characters of a digest in Base64.
+const DIGEST_LENGTH: usize = 43;
 
 /// The JSON text of the member `key` of an object; `None` if the object has none, or if `raw` is none.
 /// `raw` is JSON text of a scanned document, which panics otherwise.
@@ -30,9 +37,19 @@ pub(crate) fn member<'a>(raw: &'a [u8], key: &str) -> Option<&'a [u8]> {
 /// by their keys, and with strings and numbers each written in one way. `raw` is JSON text of a
 /// scanned document, which panics otherwise. If it is an object, its members `left_out` are left out.
 pub(crate) fn canonical(raw: &[u8], left_out: &[&str]) -> String {
+    written(raw, left_out, false)
+}
+
+/// A digest that all spellings of one value share, and no other value has; as [`canonical`] otherwise.
+/// Takes time linear in the length, but for the sorting of members.
+pub(crate) fn digest(raw: &[u8], left_out: &[&str]) -> [u8; 32] {
+    Sha256::digest(written(raw, left_out, true)).into()
+}
+
+fn written(raw: &[u8], left_out: &[&str], folds: bool) -> String {
     let mut cursor = Cursor::new(str::from_utf8(raw).expect(SCANNED));
-    let mut text = String::with_capacity(raw.len());
-    write(&mut cursor, left_out, &mut text).expect(SCANNED);
+    let mut text = String::new();
+    write(&mut cursor, left_out, folds, &mut text).expect(SCANNED);
     text
 }
 
@@ -71,17 +88,23 @@ fn members<'a>(
 }
 
 /// Appends the canonical text of the value that begins here. Recursion is as deep as the scan lets
-/// containers nest.
-fn write(cursor: &mut Cursor<'_>, left_out: &[&str], out: &mut String) -> Result<(), Stop> {
+/// containers nest. What is sorted is moved, once for every object around it: where the text `folds`,
+/// a digest stands for an object that is longer than one.
+fn write(
+    cursor: &mut Cursor<'_>,
+    left_out: &[&str],
+    folds: bool,
+    out: &mut String,
+) -> Result<(), Stop> {
     let start = cursor.at;
     match cursor.peek() {
         Some(b'{') => {
             cursor.at += 1;
-            write_object(cursor, left_out, out)
+            write_object(cursor, left_out, folds, out)
         }
         Some(b'[') => {
             cursor.at += 1;
-            write_array(cursor, out)
+            write_array(cursor, folds, out)
         }
         Some(b'"') => {
             cursor.skip_value()?;
@@ -100,7 +123,12 @@ fn write(cursor: &mut Cursor<'_>, left_out: &[&str], out: &mut String) -> Result
     }
 }
 
-fn write_object(cursor: &mut Cursor<'_>, left_out: &[&str], out: &mut String) -> Result<(), Stop> {
+fn write_object(
+    cursor: &mut Cursor<'_>,
+    left_out: &[&str],
+    folds: bool,
+    out: &mut String,
+) -> Result<(), Stop> {
     let base = out.len();
     // The keys, and where the text of each member lies.
     let mut written = Vec::new();
@@ -113,7 +141,7 @@ fn write_object(cursor: &mut Cursor<'_>, left_out: &[&str], out: &mut String) ->
         let start = out.len();
         write_string(name, out);
         out.push(':');
-        write(cursor, &[], out)?;
+        write(cursor, &[], folds, out)?;
         written.push((key, start..out.len()));
         Ok(())
     })?;
@@ -122,12 +150,17 @@ fn write_object(cursor: &mut Cursor<'_>, left_out: &[&str], out: &mut String) ->
     let members = members.collect::<Vec<_>>().join(",");
     out.truncate(base);
     out.push('{');
-    out.push_str(&members);
+    if folds && members.len() > DIGEST_LENGTH {
+        // No other text has a brace before what is no quote.
+        out.push_str(&STANDARD_NO_PAD.encode(Sha256::digest(members)));
+    } else {
+        out.push_str(&members);
+    }
     out.push('}');
     Ok(())
 }
 
-fn write_array(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), Stop> {
+fn write_array(cursor: &mut Cursor<'_>, folds: bool, out: &mut String) -> Result<(), Stop> {
     out.push('[');
     cursor.skip_space();
     if cursor.eat(b']') {
@@ -135,7 +168,7 @@ fn write_array(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), Stop> {
         return Ok(());
     }
     loop {
-        write(cursor, &[], out)?;
+        write(cursor, &[], folds, out)?;
         cursor.skip_space();
         if cursor.eat(b']') {
             out.push(']');
@@ -209,6 +242,29 @@ mod tests {
             let text = canonical(value.to_string().as_bytes(), &[]);
             prop_assert_eq!(&serde_json::from_str::<Value>(&text).expect("JSON"), &value);
             prop_assert_eq!(canonical(respelled(&value).as_bytes(), &[]), text);
+        }
+
+        #[test]
+        fn digests_are_equal_where_values_are(one in json(), other in json()) {
+            let digest = |text: String| digest(text.as_bytes(), &[]);
+            let digests = [digest(one.to_string()), digest(respelled(&one))];
+            prop_assert_eq!(digests[0], digests[1]);
+            prop_assert_eq!(digest(other.to_string()) == digests[0], one == other);
+            // However deep what differs lies.
+            let wrapped = |value: &Value| {
+                let value = serde_json::json!({"b": [value], "a": "x".repeat(80)});
+                digest(serde_json::json!({"d": [value], "c": 1}).to_string())
+            };
+            prop_assert_eq!(wrapped(&one) == wrapped(&other), one == other);
+        }
+
+        #[test]
+        fn what_is_sorted_for_a_digest_is_short(depth in 1..60_usize) {
+            let raw = (0..depth).fold("1".repeat(200), |inner, _| {
+                format!(r#"{{"b":[{inner}],"a":0}}"#)
+            });
+            prop_assert!(written(raw.as_bytes(), &[], true).len() <= DIGEST_LENGTH + 2);
+            prop_assert!(written(raw.as_bytes(), &[], false).len() > 200);
         }
 
         #[test]

@@ -12,7 +12,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 
 use crate::auth::Principal;
-use crate::envelope::{Envelope, Field, canonical};
+use crate::envelope::{self, Envelope, Field};
 use crate::refusal::Refusal;
 
 /// What the MAC is over begins with this: no other use of the same key makes the same bytes.
@@ -65,13 +65,13 @@ pub(crate) struct CallDigest([u8; 32]);
 
 impl CallDigest {
     /// Of a client's request; `body` is the document that was scanned.
-    pub(crate) fn of(envelope: &Envelope, body: &[u8]) -> Self {
-        let method = envelope.text(Field::Method, body).unwrap_or_default();
-        let params = envelope.raw(Field::Params, body).unwrap_or(b"{}");
+    pub(crate) fn of(message: &Envelope, body: &[u8]) -> Self {
+        let method = message.text(Field::Method, body).unwrap_or_default();
+        let params = message.raw(Field::Params, body).unwrap_or(b"{}");
         let mut digest = Sha256::new();
         digest.update((method.len() as u64).to_be_bytes());
         digest.update(&*method);
-        digest.update(canonical(params, &CHANGING));
+        digest.update(envelope::digest(params, &CHANGING));
         Self(digest.finalize().into())
     }
 }
