@@ -76,7 +76,10 @@ fn check_splices(document: &[u8], envelope: &Envelope) {
     };
     for field in REPLACED {
         if envelope.get(field).is_some() {
-            let (_, path) = FIELDS[field as usize];
+            let (_, path) = FIELDS
+                .into_iter()
+                .find(|&(other, _)| other == field)
+                .expect("every field is there");
             let member = path
                 .iter()
                 .try_fold(&mut expected, |at, key| at.get_mut(key));
