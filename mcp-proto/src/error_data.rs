@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::version::{MODERN, Version};
+use crate::version::MODERN;
 
 /// Most bytes of a version that is echoed.
 const REQUESTED_BYTES: usize = 64;
@@ -17,9 +17,6 @@ pub(crate) enum ErrorData {
     Header(Cow<'static, str>),
     /// The key of `_meta` that is missing or not valid.
     MetaKey(&'static str),
-    /// The capabilities that the client would have to declare, as JSON text (2026-07-28, schema,
-    /// `MissingRequiredClientCapabilityError`).
-    RequiredCapabilities(Box<str>),
 }
 
 impl ErrorData {
@@ -36,16 +33,13 @@ impl ErrorData {
     pub(crate) fn write(&self, body: &mut Vec<u8>) {
         let text = |text: &str| serde_json::Value::from(text).to_string();
         let members = match self {
+            // Those with sessions are no choice for a request without one.
             Self::Versions { requested } => {
-                let mut members = format!(r#","supported":["{MODERN}""#);
-                for version in Version::SERVED {
-                    members.push_str(&format!(r#","{}""#, version.as_str()));
-                }
-                members + &format!(r#"],"requested":{}"#, text(requested))
+                let requested = text(requested);
+                format!(r#","supported":["{MODERN}"],"requested":{requested}"#)
             }
             Self::Header(name) => format!(r#","header":{}"#, text(name)),
             Self::MetaKey(key) => format!(r#","field":{}"#, text(key)),
-            Self::RequiredCapabilities(raw) => format!(r#","requiredCapabilities":{raw}"#),
         };
         body.extend_from_slice(members.as_bytes());
     }
@@ -77,16 +71,13 @@ mod tests {
         let key = ErrorData::MetaKey("io.modelcontextprotocol/logLevel");
         let expected = json!({"requestId": "r", "field": "io.modelcontextprotocol/logLevel"});
         assert_eq!(data(&key), expected);
-        let capabilities = ErrorData::RequiredCapabilities(r#"{"sampling":{}}"#.into());
-        let expected = json!({"requestId": "r", "requiredCapabilities": {"sampling": {}}});
-        assert_eq!(data(&capabilities), expected);
     }
 
     proptest! {
         #[test]
         fn a_version_is_echoed_as_far_as_it_is_short(requested in any::<String>()) {
             let data = data(&ErrorData::of_version(&requested));
-            let supported = json!(["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26"]);
+            let supported = json!(["2026-07-28"]);
             prop_assert_eq!(&data["supported"], &supported);
             let echoed = data["requested"].as_str().expect("a string");
             prop_assert!(requested.starts_with(echoed) && echoed.len() <= REQUESTED_BYTES);

@@ -133,8 +133,6 @@ pub enum Refusal {
     MethodNotFound,
     /// A response, where clients answer by `inputResponses` (2026-07-28, Streamable HTTP).
     ResponseNotAllowed,
-    /// The call needs what the client did not declare (2026-07-28, basic, "`_meta`").
-    MissingCapability,
     /// `requestState` was not issued here, to this caller and for this call, or is too old
     /// (2026-07-28, MRTR).
     InvalidRequestState,
@@ -156,7 +154,6 @@ const INVALID_PARAMS: i32 = -32602;
 const INTERNAL_ERROR: i32 = -32603;
 /// MCP 2026-07-28, basic, "Error Codes".
 const HEADER_MISMATCH: i32 = -32020;
-const MISSING_REQUIRED_CLIENT_CAPABILITY: i32 = -32021;
 const UNSUPPORTED_PROTOCOL_VERSION: i32 = -32022;
 /// From the range that JSON-RPC leaves to implementations; the official SDKs use these two for the
 /// same things.
@@ -165,7 +162,7 @@ const NOT_FOUND_OR_TIMED_OUT: i32 = -32001;
 
 impl Refusal {
     /// Every refusal, for tests and documentation; of the bad messages, one of each code.
-    pub const ALL: [Self; 58] = [
+    pub const ALL: [Self; 57] = [
         Self::PlainHttp,
         Self::MalformedHead,
         Self::TargetTooLong,
@@ -222,7 +219,6 @@ impl Refusal {
         Self::InvalidMeta,
         Self::MethodNotFound,
         Self::ResponseNotAllowed,
-        Self::MissingCapability,
         Self::InvalidRequestState,
     ];
 
@@ -566,12 +562,6 @@ impl Refusal {
                 INVALID_REQUEST,
                 "response-not-allowed",
                 "Responses are not taken; call again with inputResponses.",
-            ),
-            Self::MissingCapability => (
-                400,
-                MISSING_REQUIRED_CLIENT_CAPABILITY,
-                "missing-capability",
-                "The request needs a client capability that was not declared.",
             ),
             Self::InvalidRequestState => (
                 400,

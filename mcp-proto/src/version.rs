@@ -34,9 +34,6 @@ impl Version {
         Self::V2025_11_25,
     ];
 
-    /// The revisions that HTTP clients are served, newest first.
-    pub const SERVED: [Self; 3] = [Self::V2025_11_25, Self::V2025_06_18, Self::V2025_03_26];
-
     /// The newest revision with sessions.
     pub const LATEST: Self = Self::V2025_11_25;
 

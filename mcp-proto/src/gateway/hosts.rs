@@ -79,7 +79,7 @@ enum Choice {
 }
 
 impl Gateway {
-    /// Finds the host of a request of 2026-07-28.
+    /// Takes a request of 2026-07-28.
     pub(super) fn route_modern(
         &mut self,
         exchange: ExchangeId,
@@ -90,6 +90,11 @@ impl Gateway {
         if self.draining {
             return self.refuse_route(exchange, Refusal::Draining);
         }
+        self.find_host(exchange, facts, owner, now);
+        self.start_ahead(now);
+    }
+
+    fn find_host(&mut self, exchange: ExchangeId, facts: Box<ModernFacts>, owner: Owner, now: Now) {
         let is_legacy = match &self.server {
             Server::Unknown => {
                 return self.find_out(exchange, Facts::Modern(facts), owner, now);
@@ -231,18 +236,30 @@ impl Gateway {
     }
 
     fn open_host(&mut self, key: Key, now: Now) -> UpstreamId {
-        let speaks = match &key.capabilities {
-            None => Speaks::Modern,
-            Some(capabilities) => Speaks::Legacy {
-                capabilities: Bytes::copy_from_slice(capabilities.as_str().as_bytes()),
-            },
-        };
         let limits = &self.policy.limits;
-        let ttl = match speaks {
-            Speaks::Modern => limits.session_ttl,
-            Speaks::Legacy { .. } => limits.idle_host_time,
+        let ttl = match key.capabilities {
+            None => limits.session_ttl,
+            Some(_) => limits.idle_host_time,
         };
-        let upstream = self.open_child(None, Purpose::Host(speaks), now);
+        let capabilities = key
+            .capabilities
+            .as_ref()
+            .map(|it| Bytes::copy_from_slice(it.as_str().as_bytes()));
+        let upstream = match (capabilities, self.ahead) {
+            (None, _) => self.open_child(None, Purpose::Host(Speaks::Modern), now),
+            (Some(capabilities), None) => {
+                let speaks = Speaks::Legacy { capabilities };
+                self.open_child(None, Purpose::Host(speaks), now)
+            }
+            (Some(capabilities), Some(ahead)) => {
+                self.forget_ahead();
+                self.outputs.push_back(GatewayOutput::ToUpstream {
+                    upstream: ahead,
+                    mail: UpstreamMail(upstream::Letter::Assign { capabilities }),
+                });
+                ahead
+            }
+        };
         self.hosts.insert(
             upstream,
             Host {
@@ -259,6 +276,32 @@ impl Gateway {
         );
         self.expire_host_at(upstream, now.monotonic + ttl);
         upstream
+    }
+
+    /// Keeps a child started that is good for whoever comes next, so that a server which takes its time
+    /// to start does not take it when somebody waits.
+    fn start_ahead(&mut self, now: Now) {
+        let is_legacy = matches!(self.server, Server::Legacy { .. });
+        let fits = self.hosts.len() < self.policy.limits.hosts;
+        if is_legacy && fits && self.ahead.is_none() && now.monotonic >= self.next_start {
+            let upstream = self.open_child(None, Purpose::Host(Speaks::LegacyAhead), now);
+            self.ahead = Some(upstream);
+        }
+        // For as long as anyone comes.
+        if let Some(ahead) = self.ahead {
+            let due = now.monotonic + self.policy.limits.idle_host_time;
+            if let Some(before) = self.ahead_until.replace(due) {
+                self.host_expiries.remove(&(before, ahead));
+            }
+            self.host_expiries.insert((due, ahead));
+        }
+    }
+
+    /// Takes note that the child that was started ahead is not that any more.
+    pub(super) fn forget_ahead(&mut self) {
+        if let (Some(ahead), Some(until)) = (self.ahead.take(), self.ahead_until.take()) {
+            self.host_expiries.remove(&(until, ahead));
+        }
     }
 
     fn grant_host(
@@ -375,6 +418,11 @@ impl Gateway {
             && due <= now.monotonic
         {
             self.host_expiries.pop_first();
+            if self.ahead == Some(upstream) {
+                self.forget_ahead();
+                self.retire(upstream, SessionEnd::Expired);
+                continue;
+            }
             let Some(host) = self.hosts.get_mut(&upstream) else {
                 continue;
             };
@@ -491,6 +539,9 @@ impl Gateway {
 
     /// Takes a host out of the table; gives the sessions that had their child from it.
     pub(super) fn forget_host(&mut self, upstream: UpstreamId) -> BTreeSet<UpstreamId> {
+        if self.ahead == Some(upstream) {
+            self.forget_ahead();
+        }
         let Some(host) = self.hosts.remove(&upstream) else {
             return BTreeSet::new();
         };

@@ -135,6 +135,9 @@ pub struct Gateway {
     /// Requests that wait until that is known.
     undiscovered: Vec<Undiscovered>,
     hosts: BTreeMap<UpstreamId, Host>,
+    /// A host that was started before it was known for whom, and until when it is kept.
+    ahead: Option<UpstreamId>,
+    ahead_until: Option<Instant>,
     /// When to look whether a host has been idle for its time.
     host_expiries: BTreeSet<(Instant, UpstreamId)>,
     /// Calls that wait for a host.
@@ -205,6 +208,8 @@ impl Gateway {
             },
             undiscovered: Vec::new(),
             hosts: BTreeMap::new(),
+            ahead: None,
+            ahead_until: None,
             host_expiries: BTreeSet::new(),
             queue: VecDeque::new(),
             tasks: VecDeque::new(),
@@ -337,6 +342,7 @@ impl Gateway {
         for waiting in std::mem::take(&mut self.undiscovered) {
             self.refuse_route(waiting.exchange, Refusal::Draining);
         }
+        self.forget_ahead();
         for queued in std::mem::take(&mut self.queue) {
             self.refuse_route(queued.exchange, Refusal::Draining);
         }

@@ -62,6 +62,8 @@ pub(crate) enum Letter {
     Retire { granted: u64, end: SessionEnd },
     /// Finish what is in flight, and end then, or at this time.
     Drain { until: Instant },
+    /// A child that was started ahead is for clients of these capabilities: canonical JSON.
+    Assign { capabilities: Bytes },
     /// Something that subscribers want to hear of has changed, as another child of theirs says.
     Changed(Change),
 
@@ -171,4 +173,6 @@ pub(crate) enum Speaks {
     /// A revision with a handshake, which the host begins with these capabilities of the client's:
     /// canonical JSON.
     Legacy { capabilities: Bytes },
+    /// The same; nobody has said yet for whom it is.
+    LegacyAhead,
 }

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::error::{INTERNAL_ERROR, INVALID_PARAMS};
-use super::result::SERVER_INFO;
 use super::{ModernServer, Phase};
 use crate::envelope::{Envelope, Field};
 use crate::translation::json::members;
@@ -212,20 +211,6 @@ impl ModernServer {
             self.tell_child("resources/unsubscribe", &json!({"uri": uri}).to_string());
         }
         true
-    }
-
-    /// Ends every subscription gracefully (MCP 2026-07-28, subscriptions, "Graceful Closure"): no more
-    /// is to be expected of the child.
-    pub(crate) fn end_subscriptions(&mut self) {
-        for (id, _) in std::mem::take(&mut self.subscriptions).open {
-            let info = self.server_info();
-            let info = info.map(|info| format!(",{SERVER_INFO}{info}"));
-            self.line_for_client(format!(
-                "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{\"resultType\":\"complete\",\
-                 \"_meta\":{{\"io.modelcontextprotocol/subscriptionId\":{id}{}}}}}}}",
-                info.unwrap_or_default()
-            ));
-        }
     }
 
     /// Tells the subscribers of what has changed, here or at another child that runs the same server.

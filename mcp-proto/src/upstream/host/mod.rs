@@ -56,6 +56,8 @@ pub(super) struct Host {
     phase: Phase,
     /// What stands in front of a child that has a handshake.
     server: Option<Box<ModernServer>>,
+    /// Whether the child was started before it was known for whom.
+    is_ahead: bool,
     calls: Calls,
     tools: Tools,
     /// Calls of tools that wait until it is known what their headers have to mirror.
@@ -77,8 +79,9 @@ pub(super) struct Host {
 
 impl Host {
     pub(super) fn new(id: UpstreamId, speaks: Speaks, limits: &Limits, now: Now) -> Self {
+        let is_ahead = matches!(speaks, Speaks::LegacyAhead);
         let server = match speaks {
-            Speaks::Modern => None,
+            Speaks::Modern | Speaks::LegacyAhead => None,
             Speaks::Legacy { capabilities } => {
                 Some(Box::new(ModernServer::new(&capabilities, limits, now)))
             }
@@ -87,6 +90,7 @@ impl Host {
             child: Child::new(id, limits),
             phase: Phase::Opening,
             server,
+            is_ahead,
             calls: Calls::default(),
             tools: Tools::default(),
             held: VecDeque::new(),
@@ -137,6 +141,11 @@ impl Host {
             }
             Letter::Release { exchange, bytes } => self.released(exchange, bytes),
             Letter::Disconnect { exchange } => self.disconnected(exchange, now),
+            Letter::Assign { capabilities } => {
+                self.is_ahead = false;
+                let limits = &self.child.limits;
+                self.server = Some(Box::new(ModernServer::new(&capabilities, limits, now)));
+            }
             Letter::Changed(change) => {
                 if let Some(server) = &mut self.server {
                     server.handle_change(&change);
@@ -154,7 +163,7 @@ impl Host {
             Letter::Drain { until } => {
                 self.draining = true;
                 self.timers.insert((until, Timer::Drain));
-                self.end_subscriptions();
+                self.end_subscriptions(now);
             }
             Letter::FromHost { .. } | Letter::HostEnded => {}
         }
@@ -246,7 +255,7 @@ impl Host {
         if std::mem::replace(&mut self.phase, Phase::Ended) == Phase::Ended {
             return;
         }
-        self.end_subscriptions();
+        self.end_subscriptions(now);
         let refusal = match end {
             SessionEnd::SpawnFailed | SessionEnd::InitializeFailed => Refusal::ChildUnavailable,
             SessionEnd::ChildExited => Refusal::ChildExited,

@@ -39,6 +39,8 @@ impl Host {
             return self.child.skip_line();
         };
         match &mut self.server {
+            // A server has nothing to say before its handshake.
+            None if self.is_ahead => self.child.skip_line(),
             Some(server) => {
                 server.handle_child(text, document, &message, now);
                 self.translate(now);
@@ -146,9 +148,10 @@ impl Host {
             let ended = message
                 .raw(Field::RequestId, document)
                 .and_then(minted_id)
-                .filter(|&minted| self.calls.get_mut(minted).is_some_and(|it| it.is_listen));
+                .filter(|&minted| self.calls.get_mut(minted).is_some_and(|it| it.is_listen))
+                .and_then(|minted| self.remove(minted));
             match ended {
-                Some(minted) => self.end_subscription(minted),
+                Some(call) => self.end_subscription(call),
                 None => self.child.drop_message(),
             }
         } else {
@@ -300,10 +303,7 @@ impl Host {
     }
 
     /// Ends a subscription gracefully (MCP 2026-07-28, subscriptions, "Graceful Closure").
-    fn end_subscription(&mut self, minted: u64) {
-        let Some(call) = self.remove(minted) else {
-            return;
-        };
+    fn end_subscription(&mut self, call: Call) {
         let result = graceful_end(&call);
         match call.caller {
             Caller::Exchange(sender) => {
@@ -322,7 +322,7 @@ impl Host {
         }
     }
 
-    pub(super) fn end_subscriptions(&mut self) {
+    pub(super) fn end_subscriptions(&mut self, now: Now) {
         let open: Vec<u64> = self
             .calls
             .iter()
@@ -330,7 +330,9 @@ impl Host {
             .map(|(minted, _)| minted)
             .collect();
         for minted in open {
-            self.end_subscription(minted);
+            if let Some(call) = self.cancel(minted, now) {
+                self.end_subscription(call);
+            }
         }
     }
 

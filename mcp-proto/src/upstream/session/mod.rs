@@ -158,7 +158,7 @@ impl Session {
                 self.child.seen += 1;
                 self.child.refuse(sender.exchange, Refusal::SessionNotFound);
             }
-            Letter::Changed(_) | Letter::ToHost { .. } => {}
+            Letter::Assign { .. } | Letter::Changed(_) | Letter::ToHost { .. } => {}
         }
         self.settle(now);
     }

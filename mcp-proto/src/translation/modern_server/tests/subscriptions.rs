@@ -191,20 +191,3 @@ fn subscriptions_are_bounded() {
     cancel(&mut script, 2);
     listen(&mut script, 5, json!({}));
 }
-
-#[test]
-fn a_graceful_end_is_told() {
-    let mut script = Script::ready("{}");
-    for id in [3, 5] {
-        listen(&mut script, id, json!({"resourceSubscriptions": ["a:b"]}));
-    }
-    script.server.end_subscriptions();
-    script.drain();
-    for id in [3, 5] {
-        let mut expected = completed(json!({}));
-        expected["_meta"]["io.modelcontextprotocol/subscriptionId"] = id.into();
-        assert_eq!(script.client_hears(), answer(id, expected));
-    }
-    assert_eq!(script.to_client.len(), 0);
-    assert!(script.is_empty());
-}
