@@ -13,9 +13,7 @@ pub(super) struct Call {
     pub(super) kind: CallKind,
     /// The request that what comes is for; none while the client is asked.
     pub(super) request: Option<u64>,
-    /// Whether the child was given a progress token: the call's id.
-    pub(super) has_token: bool,
-    /// Whether the request asks for progress.
+    /// Whether that request asks for progress. To the child the token is the call's id.
     pub(super) wants_progress: bool,
     /// The least severe message that it asked for.
     pub(super) level: Option<Level>,
@@ -124,11 +122,9 @@ impl Calls {
         }
     }
 
-    /// Takes note that the child is done with a call. Whether nobody waited for it any more.
-    pub(super) fn lay(&mut self, id: u64) -> bool {
-        let before = self.ghosts.len();
+    /// Takes note that the child is done with a call, if nobody waited for it any more.
+    pub(super) fn lay(&mut self, id: u64) {
         self.ghosts.retain(|ghost| ghost.call != id);
-        self.ghosts.len() < before
     }
 
     /// Forgets calls that have taken longer than any may.

@@ -85,7 +85,6 @@ impl ModernServer {
         let call = Call {
             kind,
             request: Some(request),
-            has_token: wants_progress,
             wants_progress,
             level,
             uri: uri.map(Bytes::copy_from_slice),

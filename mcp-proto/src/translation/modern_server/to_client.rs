@@ -15,9 +15,10 @@ impl ModernServer {
     pub(super) fn answer(&mut self, text: Text<'_>, message: &Envelope, now: Now) {
         let document = text.as_bytes();
         let id = message.raw(Field::Id, document).and_then(number);
-        let Some(id) = id.filter(|&id| !self.calls.lay(id)) else {
+        let Some(id) = id else {
             return;
         };
+        self.calls.lay(id);
         let has_turn = self.turn.as_ref().is_some_and(|turn| turn.call == id);
         if has_turn && self.keep_answer(document, message) {
             return;
@@ -83,7 +84,7 @@ impl ModernServer {
         let token = message.get(Field::Progress);
         let call = token.and_then(|token| self.calls.get(number(token.of(document))?));
         let request = call
-            .filter(|call| call.has_token && call.wants_progress)
+            .filter(|call| call.wants_progress)
             .and_then(|call| call.request);
         let (Some(token), Some(request)) = (token, request) else {
             return;

@@ -93,10 +93,20 @@ fn progress_and_logs_follow_the_call_to_its_new_request() {
     );
     assert_eq!(script.child_hears()["method"], "logging/setLevel");
     assert_eq!(script.child_hears()["id"], 5);
-    script.child(progress);
+    script.child(progress.clone());
     assert_eq!(script.client_hears()["params"]["progressToken"], 9);
-    script.child(log);
+    script.child(log.clone());
     assert_eq!(script.client_hears()["params"]["data"], 1);
+
+    // A retry that does not ask for them gets none.
+    script.child(json!({"id": 6, "method": "roots/list"}));
+    script.gathered();
+    assert_eq!(script.client_hears()["result"]["requestState"], "1.2");
+    retry(&mut script, 10, "1.2", json!({"request-2": {}}));
+    assert_eq!(script.child_hears()["id"], 6);
+    script.child(progress);
+    script.child(log);
+    script.all_is_quiet();
 }
 
 #[test]
@@ -193,6 +203,12 @@ fn an_answer_that_comes_before_the_retry_is_kept_for_it() {
     script.child(json!({"id": 1, "result": {"isError": true, "content": []}}));
     assert_eq!(script.child_hears()["error"]["code"], -32603);
     assert!(!script.server.is_free());
+    script.child(json!({"id": 1, "method": "roots/list"}));
+    assert_eq!(
+        script.child_hears()["error"]["code"],
+        -32603,
+        "there is no call any more"
+    );
     retry(&mut script, 2, "1.1", json!({"request-1": {}}));
     let expected = completed(json!({"isError": true, "content": []}));
     assert_eq!(script.client_hears(), answer(2, expected));
@@ -377,6 +393,42 @@ fn what_the_client_has_not_declared_it_is_not_asked() {
             );
             assert!(script.is_empty());
         }
+    }
+}
+
+#[test]
+fn all_that_is_missing_is_told_at_once() {
+    let mut script = Script::ready("{}");
+    script.request(1, "tools/call", json!({}));
+    script.child_hears();
+    for (method, params) in [
+        ("sampling/createMessage", json!({})),
+        ("sampling/createMessage", json!({"toolChoice": {}})),
+        ("elicitation/create", json!({"mode": "url"})),
+        ("elicitation/create", json!({"mode": "form"})),
+        ("roots/list", json!({})),
+    ] {
+        script.child(json!({"id": 5, "method": method, "params": params}));
+    }
+    script.child(json!({"id": 1, "result": {"isError": true}}));
+    assert_eq!(
+        script.client_hears()["error"]["data"]["requiredCapabilities"],
+        json!({
+            "sampling": {"tools": {}},
+            "elicitation": {"form": {}, "url": {}},
+            "roots": {},
+        })
+    );
+}
+
+#[test]
+fn what_the_child_asks_must_make_sense() {
+    let mut script = Script::ready(ALL);
+    script.request(1, "tools/call", json!({}));
+    script.child_hears();
+    for params in [json!({"mode": "b"}), json!({"mode": 1}), json!("a")] {
+        script.child(json!({"id": 5, "method": "elicitation/create", "params": params}));
+        assert_eq!(script.child_hears()["error"]["code"], -32602, "{params}");
     }
 }
 
