@@ -110,6 +110,10 @@ fn a_child_without_the_capability_is_told_of_no_level() {
     script.child_hears();
     script.child(json!({"id": 0, "result": {"capabilities": {}}}));
     script.child_hears();
+    script.request_with(9, "tools/call", json!({}), level("info"));
+    assert_eq!(script.child_hears()["id"], 9);
+    log(&mut script, "error");
+    script.all_is_quiet();
     for id in [1, 2] {
         script.request_with(id, "tools/call", json!({}), level("info"));
         assert_eq!(script.child_hears()["id"], id);

@@ -422,6 +422,42 @@ fn all_that_is_missing_is_told_at_once() {
 }
 
 #[test]
+fn what_the_client_has_declared_it_is_asked() {
+    let url = json!({"mode": "url", "message": "m", "url": "https://a/"});
+    let sampling = json!({"messages": [], "maxTokens": 1, "tools": [], "includeContext": "none"});
+    for (declared, method, params) in [
+        (r#"{"roots":{}}"#, "roots/list", json!({})),
+        (
+            r#"{"sampling":{"tools":{},"context":{}}}"#,
+            "sampling/createMessage",
+            sampling,
+        ),
+        (
+            r#"{"elicitation":{}}"#,
+            "elicitation/create",
+            elicitation("m"),
+        ),
+        (
+            r#"{"elicitation":{"form":{}}}"#,
+            "elicitation/create",
+            elicitation("m"),
+        ),
+        (r#"{"elicitation":{"url":{}}}"#, "elicitation/create", url),
+    ] {
+        let mut script = Script::ready(declared);
+        script.request(1, "tools/call", json!({}));
+        script.child_hears();
+        script.child(json!({"id": 5, "method": method, "params": params}));
+        script.gathered();
+        assert_eq!(
+            script.client_hears()["result"]["inputRequests"],
+            json!({"request-1": {"method": method, "params": params}}),
+            "{declared}"
+        );
+    }
+}
+
+#[test]
 fn what_the_child_asks_must_make_sense() {
     let mut script = Script::ready(ALL);
     script.request(1, "tools/call", json!({}));

@@ -49,6 +49,18 @@ fn what_the_server_can_tell_of_is_acknowledged_first() {
 }
 
 #[test]
+fn a_server_that_tells_of_nothing_is_not_asked_to() {
+    let mut script = Script::opening("{}");
+    script.child_hears();
+    let capabilities = json!({"tools": {}, "resources": {"subscribe": false}});
+    script.child(json!({"id": 0, "result": {"capabilities": capabilities}}));
+    script.child_hears();
+    let everything = json!({"toolsListChanged": true, "resourceSubscriptions": ["a:b"]});
+    assert_eq!(listen(&mut script, 1, everything), json!({}));
+    script.all_is_quiet();
+}
+
+#[test]
 fn a_filter_that_makes_no_sense_is_refused() {
     let mut script = Script::ready("{}");
     for filter in [
