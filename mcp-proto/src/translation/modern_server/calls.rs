@@ -21,6 +21,9 @@ pub(super) struct Call {
     pub(super) uri: Option<Bytes>,
 }
 
+/// Most calls that are known one by one of those that nobody waits for any more.
+const MOST_GHOSTS: usize = 256;
+
 /// A call that nobody waits for any more, and that the child may still be at.
 struct Ghost {
     call: u64,
@@ -37,6 +40,9 @@ pub(super) struct Calls {
     sole: Option<Sole>,
     /// Oldest first.
     ghosts: VecDeque<Ghost>,
+    /// The last of those that were too many, in the place of all of them: that it is answered tells
+    /// nothing of the others, so nothing but time lays it.
+    forgotten: Option<Ghost>,
 }
 
 struct Sole {
@@ -48,7 +54,7 @@ struct Sole {
 impl Calls {
     pub(super) fn insert(&mut self, id: u64, call: Call) {
         if call.kind.may_ask_for_input() {
-            let is_sole = self.may_ask == 0 && !self.ghosts.iter().any(|ghost| ghost.may_ask);
+            let is_sole = self.may_ask == 0 && !self.has_asking_ghost();
             self.sole = is_sole.then(|| Sole {
                 call: id,
                 missing: serde_json::Map::new(),
@@ -85,7 +91,7 @@ impl Calls {
 
     /// The call, if there is just one and nothing else that the child may be at.
     pub(super) fn only(&self) -> Option<&Call> {
-        let only = self.calls.len() == 1 && self.ghosts.is_empty();
+        let only = self.calls.len() == 1 && self.ghosts().next().is_none();
         self.calls.values().next().filter(|_| only)
     }
 
@@ -114,6 +120,15 @@ impl Calls {
     /// if it does.
     pub(super) fn abandon(&mut self, id: u64, until: Instant) {
         if let Some(call) = self.remove(id) {
+            while self.ghosts.len() >= MOST_GHOSTS
+                && let Some(oldest) = self.ghosts.pop_front()
+            {
+                let may_ask = self.forgotten.take().is_some_and(|ghost| ghost.may_ask);
+                self.forgotten = Some(Ghost {
+                    may_ask: may_ask || oldest.may_ask,
+                    ..oldest
+                });
+            }
             self.ghosts.push_back(Ghost {
                 call: id,
                 may_ask: call.kind.may_ask_for_input(),
@@ -130,24 +145,29 @@ impl Calls {
     /// Forgets calls that have taken longer than any may.
     pub(super) fn forget(&mut self, now: Instant) {
         self.ghosts.retain(|ghost| ghost.until > now);
+        self.forgotten.take_if(|ghost| ghost.until <= now);
     }
 
     /// When the next is to be forgotten.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.ghosts.front().map(|ghost| ghost.until)
+        self.ghosts().next().map(|ghost| ghost.until)
     }
 
     /// Whether the child may ask for the sake of a call that nobody waits for.
     pub(super) fn has_asking_ghost(&self) -> bool {
-        self.ghosts.iter().any(|ghost| ghost.may_ask)
+        self.ghosts().any(|ghost| ghost.may_ask)
     }
 
-    pub(super) fn ghost_count(&self) -> usize {
-        self.ghosts.len()
+    /// Oldest first.
+    fn ghosts(&self) -> impl Iterator<Item = &Ghost> {
+        self.forgotten.iter().chain(&self.ghosts)
     }
 
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.calls.is_empty() && self.ghosts.is_empty() && self.may_ask == 0 && self.sole.is_none()
+        self.calls.is_empty()
+            && self.ghosts().next().is_none()
+            && self.may_ask == 0
+            && self.sole.is_none()
     }
 }

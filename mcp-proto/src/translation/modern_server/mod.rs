@@ -208,7 +208,6 @@ impl ModernServer {
     /// ask for the sake of one that was abandoned.
     pub(crate) fn is_spent(&self) -> bool {
         self.client.has_any() && self.calls.has_asking_ghost()
-            || self.calls.ghost_count() >= self.limits.calls_per_session
     }
 
     /// Sends the child a request of the machine's own.
