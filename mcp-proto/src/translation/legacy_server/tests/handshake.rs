@@ -122,12 +122,19 @@ fn what_is_no_capability_is_not_declared() {
 
 #[test]
 fn a_client_that_tells_too_much_of_itself_is_refused() {
-    let mut server = Server::new(&discovered());
-    server.says(initialize(
-        "2025-11-25",
-        &json!({"experimental": {"x": {"y": "z".repeat(64 * 1024)}}}),
-    ));
-    assert_eq!(error_code(&server.hears()), -32602);
+    let with = |length| {
+        initialize(
+            "2025-11-25",
+            &json!({"experimental": {"x": {"y": "z".repeat(length)}}}),
+        )
+    };
+    let most = 64 * 1024 - with(0)["params"].to_string().len();
+    for (length, is_served) in [(most, true), (most + 1, false)] {
+        let mut server = Server::new(&discovered());
+        server.says(with(length));
+        let answer = server.hears();
+        assert_eq!(answer.get("result").is_some(), is_served);
+    }
 }
 
 #[test]

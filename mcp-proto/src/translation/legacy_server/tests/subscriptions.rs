@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Server, discovered, error_code, initialize};
+use crate::limits::Limits;
 
 /// A server that has just heard the end of the handshake.
 fn begun(capabilities: Value) -> Server {
@@ -216,23 +217,26 @@ fn subscriptions_are_refused_where_the_server_has_none() {
 #[test]
 fn subscriptions_are_bounded() {
     let mut server = begun(json!({"resources": {"subscribe": true}}));
+    let longest = Limits::default().target_bytes;
     for uri in [
         json!({}),
         json!({"uri": 1}),
-        json!({"uri": "x".repeat(10_000)}),
+        json!({"uri": "x".repeat(longest + 1)}),
     ] {
         server.says(json!({"id": 2, "method": SUBSCRIBE, "params": uri}));
         assert_eq!(error_code(&server.hears()), -32602);
         server.is_silent();
     }
-    for index in 0..1000 {
+    subscribe(&mut server, SUBSCRIBE, &"x".repeat(longest));
+    server.child_hears();
+    for index in 1..1000 {
         subscribe(&mut server, SUBSCRIBE, &format!("a:{index}"));
         while server.server.poll_output().is_some() {}
     }
     server.says(json!({"id": 2, "method": SUBSCRIBE, "params": {"uri": "a:b"}}));
     assert_eq!(error_code(&server.hears()), -32602);
-    subscribe(&mut server, SUBSCRIBE, "a:0");
-    subscribe(&mut server, UNSUBSCRIBE, "a:0");
+    subscribe(&mut server, SUBSCRIBE, "a:1");
+    subscribe(&mut server, UNSUBSCRIBE, "a:1");
 }
 
 #[test]
