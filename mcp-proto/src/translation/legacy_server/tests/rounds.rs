@@ -331,6 +331,34 @@ fn answers_that_do_not_fit_fail_the_call() {
 }
 
 #[test]
+fn all_that_is_held_counts() {
+    let limits = crate::limits::Limits {
+        stdin_bytes: 1000,
+        ..Default::default()
+    };
+    // Beside two calls of about 110 and 410 bytes.
+    for (length, fits) in [(300, true), (600, false)] {
+        let mut server = Server::with_limits(&discovered(), &limits);
+        server.says(super::initialize("2025-11-25", &everything()));
+        server.hears();
+        let mut other = call_tool(6, None);
+        other["params"]["arguments"] = json!("x".repeat(300));
+        server.says(other);
+        server.child_hears();
+        server.says(call_tool(7, None));
+        let (reference, _) = server.child_hears();
+        server.child_answers(reference, input_required(json!({"a": elicitation()}), "s"));
+        let asked = server.hears();
+        server.says(json!({"id": asked["id"], "result": {"x": "y".repeat(length)}}));
+        if fits {
+            server.child_hears();
+        } else {
+            assert_eq!(error_code(&server.hears()), -32603);
+        }
+    }
+}
+
+#[test]
 fn an_answer_that_nests_too_deeply_fails_the_call() {
     // In the message, `params`, `inputResponses`; in the answer two levels less.
     for (depth, is_relayed) in [(MAX_DEPTH - 3, true), (MAX_DEPTH - 2, false)] {
