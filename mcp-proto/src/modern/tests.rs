@@ -176,6 +176,37 @@ fn what_the_revision_has_removed_is_not_found() {
 }
 
 #[test]
+fn kinds_are_those_of_the_specifications_tables() {
+    use CallKind::*;
+    for (method, kind, may_ask_for_input, is_cacheable) in [
+        ("server/discover", Discover, false, true),
+        ("subscriptions/listen", Listen, false, false),
+        ("tools/call", ToolsCall, true, false),
+        ("prompts/get", PromptsGet, true, false),
+        ("resources/read", ResourcesRead, true, true),
+        ("tools/list", ToolsList, false, true),
+        ("prompts/list", PromptsList, false, true),
+        ("resources/list", ResourcesList, false, true),
+        (
+            "resources/templates/list",
+            ResourceTemplatesList,
+            false,
+            true,
+        ),
+        ("completion/complete", Complete, false, false),
+        ("tasks/get", Task, false, false),
+        ("tasks/update", Task, false, false),
+        ("tasks/cancel", Task, false, false),
+        ("tools/other", Other, false, false),
+    ] {
+        let taken = judged(&mirrored(method), &call(method, json!({}))).expect("a call");
+        assert_eq!(taken.kind, kind, "{method}");
+        assert_eq!(kind.may_ask_for_input(), may_ask_for_input, "{method}");
+        assert_eq!(kind.is_cacheable(), is_cacheable, "{method}");
+    }
+}
+
+#[test]
 fn what_a_call_says_is_read_from_it() {
     let mut params = json!({
         "name": "a",
