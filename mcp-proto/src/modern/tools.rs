@@ -373,8 +373,14 @@ mod tests {
                 json!({"properties": {"x-mcp-header": annotated}}),
                 Some(vec!["x-mcp-header"]),
             ),
-            (json!({"properties": {"a": {"default": annotated}}}), None),
-            (json!({"properties": {"a": {"enum": [annotated]}}}), None),
+            (
+                json!({"properties": {"a": {"default": annotated}, "b": annotated}}),
+                Some(vec!["b"]),
+            ),
+            (
+                json!({"properties": {"a": {"enum": [annotated]}, "b": annotated}}),
+                Some(vec!["b"]),
+            ),
             (
                 json!({"properties": {"default": {"properties": {"b": annotated}}}}),
                 Some(vec!["default", "b"]),
