@@ -51,7 +51,11 @@ const SINGLE: [&str; 6] = [
     "authorization",
 ];
 
+/// The revisions with sessions; whatever else a head names is one without, and known or not.
 const VERSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
+
+/// The revision without sessions.
+const MODERN: &str = "2026-07-28";
 
 /// Fields that say where a body ends, and from whom a request comes: not this target's.
 const LEFT_OUT: [&str; 3] = ["content-length", "transfer-encoding", "x-forwarded-for"];
@@ -156,6 +160,12 @@ impl Head {
         }
     }
 
+    /// The revision that the head names, if it is none with sessions.
+    fn modern_version(&self) -> Option<&str> {
+        let version = self.value("mcp-protocol-version").ok().flatten();
+        version.filter(|version| !VERSIONS.contains(version))
+    }
+
     /// What the request leads to at a gateway with this session, whose stream has carried events of
     /// these ids, and which asks for tokens or not.
     pub(super) fn judge(&self, session: &str, issued: &[String], asks: bool) -> Expected {
@@ -194,6 +204,9 @@ impl Head {
         }
         match self.value("origin")? {
             Some(origin) if !is_allowed_origin(origin) => Err(Refusal::OriginNotAllowed),
+            _ if self.method != Method::POST && self.modern_version() == Some(MODERN) => {
+                Err(Refusal::MethodNotAllowed)
+            }
             _ => Ok(()),
         }
     }
@@ -221,6 +234,21 @@ impl Head {
         Ok((token != TOKEN).then_some(token))
     }
 
+    /// A notification of a revision without sessions, whose body names none.
+    fn judge_mirrors(&self, version: &str) -> Result<Expected, Refusal> {
+        let method = self.values("mcp-method");
+        if !is_visible(version)
+            || !(method.is_empty() || method == ["notifications/n"])
+            || self.values("mcp-name").len() > 1
+        {
+            return Err(Refusal::HeaderMismatch);
+        }
+        match version {
+            MODERN => Ok(Expected::Status(202)),
+            _ => Err(Refusal::UnsupportedProtocolVersion),
+        }
+    }
+
     fn judge_request(&self, session: &str, issued: &[String]) -> Result<Expected, Refusal> {
         let is_post = self.method == Method::POST;
         if is_post {
@@ -243,10 +271,13 @@ impl Head {
         {
             return Err(Refusal::NotAcceptable);
         }
-        if let Some(version) = self.value("mcp-protocol-version")?
-            && !VERSIONS.contains(&version)
-        {
-            return Err(Refusal::UnsupportedVersion);
+        if let Some(version) = self.modern_version() {
+            // What names a session knows no revision without.
+            let names_session = !self.values("mcp-session-id").is_empty();
+            return match is_post && (version == MODERN || !names_session) {
+                true => self.judge_mirrors(version),
+                false => Err(Refusal::UnsupportedVersion),
+            };
         }
         match self.value("mcp-session-id")? {
             None => return Err(Refusal::SessionRequired),
@@ -265,6 +296,12 @@ impl Head {
             },
         })
     }
+}
+
+/// Whether a value has only characters that one that mirrors the body may have.
+fn is_visible(value: &str) -> bool {
+    let mut bytes = value.bytes();
+    bytes.all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte))
 }
 
 /// Whether `Accept` admits a media type: of the ranges that match it, the most specific ones decide.
