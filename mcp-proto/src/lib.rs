@@ -56,7 +56,7 @@ pub use gateway::{
 pub use head::{ContentType, Cors, Field, RequestHead, ResponseHead};
 pub use id::{ExchangeId, SessionId, UpstreamId};
 pub use limits::Limits;
-pub use policy::{Policy, Share};
+pub use policy::{Policy, SealKey, Share};
 pub use refusal::Refusal;
 pub use request_id::{Instance, RequestId};
 pub use time::{Instant, Now};

@@ -1,5 +1,6 @@
 //! What the operator decided, as the machines need it.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 
 use crate::auth::AuthPolicy;
@@ -22,6 +23,16 @@ pub enum Share {
     Shared,
     /// All share so many.
     Pool(NonZeroUsize),
+}
+
+/// A key that seals what goes through clients: 32 bytes of a CSPRNG. Its debug form shows none of them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SealKey(pub [u8; 32]);
+
+impl fmt::Debug for SealKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SealKey(..)")
+    }
 }
 
 /// What the operator decided: who is served, where, and within which bounds.
@@ -57,7 +68,7 @@ pub struct Policy {
     pub share: Share,
     /// What a `requestState` that goes through clients is sealed with: the first key seals, any opens.
     /// Replicas need the same one. With none, the gateway makes one for as long as it runs.
-    pub seal_keys: Vec<[u8; 32]>,
+    pub seal_keys: Vec<SealKey>,
     /// Who may come in.
     pub auth: AuthPolicy,
     /// The bounds.

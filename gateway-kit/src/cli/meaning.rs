@@ -10,6 +10,7 @@ use super::options::*;
 use super::reached;
 use super::reading::{Reading, text, wrong};
 use super::tls::tls;
+use super::tokens::non_empty;
 use super::typed::{Source, Typed};
 use super::value::{self, Variable};
 use super::warnings;
@@ -21,9 +22,10 @@ use crate::settings::{
 };
 use crate::static_tokens::TokenFile;
 use crate::tls::Tls;
-use mcp_proto::{Limits, Policy};
+use mcp_proto::{Limits, Policy, SealKey};
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -114,6 +116,11 @@ impl Meaning {
             allowed_hosts,
             allowed_origins,
             startup_probe: switch(&mut reading, STARTUP_PROBE, defaults.startup_probe)?,
+            discover: switch(&mut reading, DISCOVER, defaults.discover)?,
+            share: reading.one(SHARE, defaults.share, value::share, |share| {
+                Value::from(value::share_text(*share))
+            })?,
+            seal_keys: seal_keys(&mut reading)?,
             auth: authentication.policy,
             ..Policy::default()
         };
@@ -375,6 +382,16 @@ fn default_name(typed: &Typed) -> Option<String> {
         }
         None => typed.demo().then(|| "demo".to_owned()),
     }
+}
+
+/// The keys in the file that seals requestState.
+fn seal_keys(reading: &mut Reading<'_>) -> Result<Vec<SealKey>, Error> {
+    let Some(path) = reading.maybe(SEAL_KEY_FILE, non_empty, display)? else {
+        return Ok(Vec::new());
+    };
+    let about = |why: String| Error::about(SEAL_KEY_FILE, format!("{} {why}", quoted(&path)));
+    let text = fs::read_to_string(&path).map_err(|why| about(format!("cannot be read: {why}")))?;
+    value::seal_keys(&text).map_err(about)
 }
 
 pub(super) fn switch(

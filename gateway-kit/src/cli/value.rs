@@ -2,6 +2,7 @@
 
 use crate::settings::LogFormat;
 use http::Uri;
+use mcp_proto::{SealKey, Share};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -12,6 +13,65 @@ pub(crate) fn switch(text: &str) -> Result<bool, String> {
         "off" | "false" | "0" | "no" => Ok(false),
         _ => Err("is neither on nor off".to_owned()),
     }
+}
+
+/// Who shares a child with whom.
+pub(crate) fn share(text: &str) -> Result<Share, String> {
+    let pool = text
+        .strip_prefix("pool(")
+        .and_then(|rest| rest.strip_suffix(')'));
+    match (text, pool) {
+        ("auto", _) => Ok(Share::Auto),
+        ("per-session", _) => Ok(Share::PerSession),
+        ("per-principal", _) => Ok(Share::PerPrincipal),
+        ("shared", _) => Ok(Share::Shared),
+        (_, Some(count)) => count
+            .parse()
+            .map(Share::Pool)
+            .map_err(|_| "is a pool of no children; give a count, as in pool(4)".to_owned()),
+        _ => Err("is none of auto, per-session, per-principal, shared and pool(COUNT)".to_owned()),
+    }
+}
+
+/// The same as text that [`share`] takes.
+pub(crate) fn share_text(share: Share) -> String {
+    match share {
+        Share::Auto => "auto".to_owned(),
+        Share::PerSession => "per-session".to_owned(),
+        Share::PerPrincipal => "per-principal".to_owned(),
+        Share::Shared => "shared".to_owned(),
+        Share::Pool(count) => format!("pool({count})"),
+    }
+}
+
+/// The keys in a file, one on each line; empty lines, and those that begin with #, are passed over.
+/// No complaint shows any of it.
+pub(crate) fn seal_keys(text: &str) -> Result<Vec<SealKey>, String> {
+    let lines = text.lines().map(str::trim).enumerate();
+    let keys: Result<Vec<_>, String> = lines
+        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+        .map(|(number, line)| {
+            key(line).ok_or_else(|| {
+                let number = number + 1;
+                format!("has no key on line {number}; openssl rand -hex 32 makes one")
+            })
+        })
+        .collect();
+    match keys?.as_slice() {
+        [] => Err("has no key; openssl rand -hex 32 makes one".to_owned()),
+        keys => Ok(keys.to_vec()),
+    }
+}
+
+fn key(digits: &str) -> Option<SealKey> {
+    if digits.len() != 64 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut key = [0; 32];
+    for (byte, at) in key.iter_mut().zip((0..64).step_by(2)) {
+        *byte = u8::from_str_radix(&digits[at..at + 2], 16).ok()?;
+    }
+    Some(SealKey(key))
 }
 
 /// A name that every client takes as the name of a server, and a shell as a part of a variable's.
@@ -181,4 +241,48 @@ pub(crate) fn variable(text: &str) -> Result<Variable, &'static str> {
         Some(value) => Variable::Set(name, value.to_owned()),
         None => Variable::PassedOn(name),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_of_sharing_reads_back() {
+        let four = "4".parse().unwrap();
+        for value in [
+            Share::Auto,
+            Share::PerSession,
+            Share::PerPrincipal,
+            Share::Shared,
+            Share::Pool(four),
+        ] {
+            assert_eq!(share(&share_text(value)), Ok(value));
+        }
+        for wrong in [
+            "", "Auto", "pool", "pool()", "pool(0)", "pool(-1)", "pool(4",
+        ] {
+            assert!(share(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn keys_are_read_and_never_shown() {
+        let digits = "0123456789abcdefABCDEF0123456789".repeat(2);
+        let keys = seal_keys(&format!("# new\n{digits}\r\n\n  {}\n", "0".repeat(64))).unwrap();
+        assert_eq!(keys.len(), 2);
+        assert_eq!(keys[0].0[..4], [0x01, 0x23, 0x45, 0x67]);
+        assert_eq!(keys[1].0, [0; 32]);
+        assert_eq!(format!("{:?}", keys[0]), "SealKey(..)");
+        for wrong in [
+            "",
+            "# none\n",
+            "secret",
+            &digits[1..],
+            &format!("{digits}\n{digits}0"),
+        ] {
+            let why = seal_keys(wrong).unwrap_err();
+            assert!(!why.contains("secret") && !why.contains("0123"), "{why}");
+        }
+    }
 }

@@ -127,6 +127,8 @@ pub enum Field {
     Uri,
     /// `params.protocolVersion`: of `initialize`.
     ProtocolVersion,
+    /// `params.capabilities`: of `initialize`.
+    Capabilities,
     /// `params.arguments`
     Arguments,
     /// `params.requestState`: of a call that is sent again (2026-07-28, MRTR).

@@ -79,6 +79,7 @@ impl Slot {
             (Self::Field(Field::Params), "name") => Field::Name,
             (Self::Field(Field::Params), "uri") => Field::Uri,
             (Self::Field(Field::Params), "protocolVersion") => Field::ProtocolVersion,
+            (Self::Field(Field::Params), "capabilities") => Field::Capabilities,
             (Self::Field(Field::Params), "arguments") => Field::Arguments,
             (Self::Field(Field::Params), "requestState") => Field::RequestState,
             (Self::Field(Field::Params), "inputResponses") => Field::InputResponses,

@@ -329,12 +329,18 @@ impl Gateway {
         self.tell(exchange, exchange::Letter::Route(Ok(routed)));
     }
 
-    /// The host that a legacy session has its child from.
-    pub(super) fn host_for_session(&mut self, owner: &Owner, now: Now) -> Option<UpstreamId> {
+    /// The host that a legacy session has its child from. `capabilities` are the client's, where the
+    /// child is told them.
+    pub(super) fn host_for_session(
+        &mut self,
+        owner: &Owner,
+        capabilities: Option<ClientCapabilities>,
+        now: Now,
+    ) -> Option<UpstreamId> {
         let own = matches!(self.policy.share, Share::PerSession | Share::PerPrincipal);
         let key = Key {
             principal: own.then(|| owner.principal().cloned()),
-            capabilities: None,
+            capabilities,
             logs: false,
         };
         if self.policy.share == Share::PerSession {

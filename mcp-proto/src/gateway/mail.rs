@@ -66,7 +66,10 @@ pub(crate) enum Letter {
 #[derive(Debug)]
 pub(crate) enum Facts {
     /// An `initialize` request.
-    Initialize,
+    Initialize {
+        /// The client's capabilities, as it wrote them.
+        capabilities: Bytes,
+    },
     /// A request of 2026-07-28.
     Modern(Box<ModernFacts>),
     /// A batch.
@@ -76,7 +79,7 @@ pub(crate) enum Facts {
 }
 
 impl Facts {
-    pub(crate) fn of(document: &Document, body: &[u8]) -> Self {
+    pub(crate) fn of(document: &Document, body: &Bytes) -> Self {
         let Document::Single(envelope) = document else {
             return Self::Batch;
         };
@@ -85,7 +88,11 @@ impl Facts {
                 .text(Field::Method, body)
                 .is_some_and(|method| method == "initialize")
         {
-            Self::Initialize
+            let capabilities = envelope.get(Field::Capabilities);
+            Self::Initialize {
+                capabilities: capabilities
+                    .map_or(Bytes::from_static(b"{}"), |span| body.slice(span.range())),
+            }
         } else {
             Self::Other
         }

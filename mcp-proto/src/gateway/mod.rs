@@ -186,7 +186,7 @@ impl Gateway {
         random.fill_bytes(&mut own_key);
         random.fill_bytes(&mut instance);
         let keys = match policy.seal_keys.split_first() {
-            Some((first, others)) => SealKeys::new(*first, others.iter().copied()),
+            Some((first, others)) => SealKeys::new(first.0, others.iter().map(|key| key.0)),
             None => SealKeys::new(own_key, []),
         };
         let seals = Seals { keys, instance };

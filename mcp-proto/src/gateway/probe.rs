@@ -51,31 +51,6 @@ pub(super) enum Server {
     },
 }
 
-impl Server {
-    /// Whether it can be told how legacy sessions are served.
-    pub(super) fn serves_sessions(&self) -> Option<()> {
-        match self {
-            Self::Unknown
-            | Self::Modern {
-                has_handshake: None,
-                ..
-            } => None,
-            _ => Some(()),
-        }
-    }
-
-    /// The `DiscoverResult` of a server that has no handshake.
-    pub(super) fn discovered(&self) -> Option<Bytes> {
-        match self {
-            Self::Modern {
-                discovered,
-                has_handshake: Some(false),
-            } => Some(discovered.clone()),
-            _ => None,
-        }
-    }
-}
-
 /// A request that waits until it is known what the server speaks.
 pub(super) struct Undiscovered {
     pub(super) exchange: ExchangeId,

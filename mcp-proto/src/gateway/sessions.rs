@@ -3,16 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rand_chacha::rand_core::Rng;
 
 use super::health::LastStart;
-use super::{Child, Facts, Gateway, GatewayOutput, News, Phase, Rejection};
+use super::{Child, Facts, Gateway, GatewayOutput, News, Phase, Rejection, Server};
 use crate::audit::{AuditEvent, AuditRecord, Caller, SessionDigest, SessionEnd};
 use crate::auth::{Identity, Principal, VerifierKind};
 use crate::exchange::{self, Grant, Opened, Routed};
 use crate::id::{ExchangeId, SessionId, UpstreamId};
+use crate::modern::ClientCapabilities;
+use crate::policy::Share;
 use crate::refusal::Refusal;
 use crate::time::{Instant, Now};
+use crate::translation::modern_server;
 use crate::upstream::{self, Opening, Purpose, UpstreamMail};
 
 /// After a failed start the next waits at least this long, and twice as long each further time.
@@ -58,6 +62,8 @@ pub(super) struct Session {
 pub(super) struct Waiting {
     pub(super) exchange: ExchangeId,
     owner: Owner,
+    /// The client's capabilities, as it wrote them.
+    capabilities: Bytes,
 }
 
 impl Gateway {
@@ -100,15 +106,21 @@ impl Gateway {
             Facts::Modern(facts) => self.route_modern(exchange, facts, owner, now),
             Facts::Batch => self.refuse_route(exchange, Refusal::BatchNotAllowed),
             Facts::Other => self.refuse_route(exchange, Refusal::SessionRequired),
-            Facts::Initialize if self.draining => self.refuse_route(exchange, Refusal::Draining),
-            Facts::Initialize if now.monotonic < self.next_start => {
+            Facts::Initialize { .. } if self.draining => {
+                self.refuse_route(exchange, Refusal::Draining)
+            }
+            Facts::Initialize { .. } if now.monotonic < self.next_start => {
                 self.refuse_route(exchange, Refusal::ChildUnavailable);
             }
-            Facts::Initialize if self.server.serves_sessions().is_none() => {
+            Facts::Initialize { .. } if !self.knows_sessions() => {
                 self.find_out(exchange, facts, owner, now);
             }
-            Facts::Initialize => {
-                self.waiting.push_back(Waiting { exchange, owner });
+            Facts::Initialize { capabilities } => {
+                self.waiting.push_back(Waiting {
+                    exchange,
+                    owner,
+                    capabilities,
+                });
                 self.serve_waiting(now);
             }
         }
@@ -120,7 +132,7 @@ impl Gateway {
         let mut kept: Vec<Waiting> = Vec::new();
         for waiting in std::mem::take(&mut self.waiting) {
             match self.judge_room(&waiting.owner, &kept) {
-                Room::Free => self.open_session(waiting.exchange, waiting.owner, now),
+                Room::Free => self.open_session(waiting, now),
                 Room::Coming => kept.push(waiting),
                 Room::None(refusal) => self.refuse_route(waiting.exchange, refusal),
             }
@@ -178,12 +190,17 @@ impl Gateway {
         }
     }
 
-    fn open_session(&mut self, exchange: ExchangeId, owner: Owner, now: Now) {
+    fn open_session(&mut self, waiting: Waiting, now: Now) {
+        let Waiting {
+            exchange,
+            owner,
+            capabilities,
+        } = waiting;
         let mut bytes = [0; 16];
         self.random.fill_bytes(&mut bytes);
         let session = SessionId::from_bytes(bytes);
         let nonce = self.random.next_u32();
-        let Some(purpose) = self.session_purpose(nonce, &owner, now) else {
+        let Some(purpose) = self.session_purpose(nonce, &owner, &capabilities, now) else {
             return self.refuse_route(exchange, Refusal::ChildUnavailable);
         };
         let host = purpose.host();
@@ -206,19 +223,49 @@ impl Gateway {
         );
     }
 
-    /// What a session's child is: one of its own, or a shared one that has no sessions itself.
-    fn session_purpose(&mut self, nonce: u32, owner: &Owner, now: Now) -> Option<Purpose> {
-        match self.server.discovered() {
-            Some(discovered) => {
-                let host = self.host_for_session(owner, now)?;
-                Some(Purpose::SharedSession {
-                    nonce,
-                    host,
-                    discovered,
-                })
-            }
-            None => Some(Purpose::Session { nonce }),
+    /// Whether it is known what a session's child is.
+    fn knows_sessions(&self) -> bool {
+        match &self.server {
+            Server::Unknown => false,
+            Server::Modern { has_handshake, .. } => has_handshake.is_some(),
+            // What a shared child would answer to `initialize` is answered in its place.
+            Server::Legacy { initialize } => initialize.is_some() || !self.shares_sessions(),
         }
+    }
+
+    /// Whether sessions share children, of a server that could have one for each.
+    fn shares_sessions(&self) -> bool {
+        !matches!(self.policy.share, Share::Auto | Share::PerSession)
+    }
+
+    /// What a session's child is: one of its own, or that of a host.
+    fn session_purpose(
+        &mut self,
+        nonce: u32,
+        owner: &Owner,
+        capabilities: &[u8],
+        now: Now,
+    ) -> Option<Purpose> {
+        let shares = self.shares_sessions();
+        let (discovered, capabilities) = match &self.server {
+            Server::Modern {
+                discovered,
+                has_handshake,
+            } if shares || *has_handshake == Some(false) => (discovered.clone(), None),
+            Server::Legacy {
+                initialize: Some(initialize),
+            } if shares => {
+                let discovered = modern_server::discover_result(initialize);
+                (discovered, Some(ClientCapabilities::of(capabilities)))
+            }
+            _ => return Some(Purpose::Session { nonce }),
+        };
+        let host = self.host_for_session(owner, capabilities, now)?;
+        Some(Purpose::SharedSession {
+            nonce,
+            host,
+            discovered,
+        })
     }
 
     pub(super) fn open_child(

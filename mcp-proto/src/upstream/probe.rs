@@ -21,6 +21,7 @@ use crate::id::UpstreamId;
 use crate::limits::Limits;
 use crate::refusal::Refusal;
 use crate::time::{Instant, Now};
+use crate::version::MODERN;
 
 const DISCOVER: &[u8] =
     b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"server/discover\",\"params\":{\
@@ -148,7 +149,9 @@ impl Probe {
     }
 
     fn discovered(&mut self, document: &[u8], message: &Envelope, now: Now) {
-        if let Some(result) = message.raw(Field::Result, document) {
+        if let Some(result) = message.raw(Field::Result, document)
+            && serves_modern(result)
+        {
             let result = Bytes::copy_from_slice(result);
             return self.end(Some(Outcome::Modern(result)), now);
         }
@@ -226,4 +229,12 @@ impl Probe {
             self.child.news(News::Probed(outcome));
         }
     }
+}
+
+/// Whether a result is a `DiscoverResult` that names 2026-07-28: some servers answer whatever they are
+/// asked.
+fn serves_modern(result: &[u8]) -> bool {
+    let result: serde_json::Value = serde_json::from_slice(result).unwrap_or_default();
+    let versions = result["supportedVersions"].as_array();
+    versions.is_some_and(|versions| versions.iter().any(|version| version == MODERN))
 }

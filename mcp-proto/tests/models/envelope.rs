@@ -60,6 +60,7 @@ pub(crate) const FIELDS: [(Field, &[&str]); Field::COUNT] = [
         Field::SubscriptionId,
         &["params", "_meta", "io.modelcontextprotocol/subscriptionId"],
     ),
+    (Field::Capabilities, &["params", "capabilities"]),
     (Field::Arguments, &["params", "arguments"]),
     (Field::RequestState, &["params", "requestState"]),
     (Field::InputResponses, &["params", "inputResponses"]),
