@@ -128,6 +128,10 @@ impl Gateway {
             _ => return,
         };
         self.probe = Probe::Rests;
+        if self.draining {
+            // Whoever waited has been refused, and nothing more is started.
+            return;
+        }
         let known = match (&mut self.server, outcome, stage) {
             (Server::Unknown, Outcome::Modern(discovered), _) => {
                 self.server = Server::Modern {
