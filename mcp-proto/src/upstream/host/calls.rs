@@ -136,6 +136,12 @@ impl Calls {
         self.calls.iter().map(|(&minted, call)| (minted, call))
     }
 
+    /// Whether the host is told when the tools change.
+    pub(super) fn watches_tools(&self) -> bool {
+        let mut calls = self.calls.values();
+        calls.any(|call| matches!(call.caller, Caller::Watch))
+    }
+
     pub(super) fn first(&self) -> Option<u64> {
         self.calls.keys().next().copied()
     }

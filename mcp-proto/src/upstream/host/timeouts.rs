@@ -1,6 +1,6 @@
 //! How calls end without an answer.
 
-use super::calls::Call;
+use super::calls::{Call, Caller};
 use super::{Host, Timer};
 use crate::refusal::Refusal;
 use crate::time::Now;
@@ -52,8 +52,11 @@ impl Host {
         let Some(call) = self.cancel(minted, now) else {
             return;
         };
-        if let Some(sender) = call.sender() {
-            self.child.refuse(sender.exchange, Refusal::RequestTimeout);
+        match call.caller {
+            Caller::Exchange(sender) => self.child.refuse(sender.exchange, Refusal::RequestTimeout),
+            Caller::Tools => self.tools_timed_out(),
+            // A session times its client's calls itself, and a subscription takes as long as it does.
+            Caller::Session { .. } | Caller::Watch => {}
         }
     }
 }

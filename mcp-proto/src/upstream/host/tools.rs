@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! Unknown ──a tool is called──> Asked ──the last page──> Known
-//!                                 ^ └──────the tools change─┘
+//!    ^ └──────silence────────────┘ ^ └──the tools change────┘
 //! ```
 //!
 //! Calls of tools wait while the host asks. A child that does not answer with tools has none that matter
@@ -15,6 +15,7 @@ use super::Host;
 use super::calls::Caller;
 use crate::envelope::{self, Document, Envelope, Field, Source};
 use crate::modern::{ModernRefusal, ToolHeaders};
+use crate::refusal::Refusal;
 use crate::time::Now;
 use crate::upstream::mail::Request;
 
@@ -41,7 +42,9 @@ impl Host {
             Tools::Known(_) => true,
             Tools::Asked { .. } => false,
             Tools::Unknown => {
-                self.watch_tools(now);
+                if !self.calls.watches_tools() {
+                    self.watch_tools(now);
+                }
                 self.ask_tools(now);
                 false
             }
@@ -86,6 +89,15 @@ impl Host {
                 Ok(()) => self.call(sender, &request, now),
                 Err(refusal) => self.child.refuse(sender.exchange, refusal),
             }
+        }
+    }
+
+    /// Takes note that the child does not say what its tools are. The next call of one has it asked
+    /// again.
+    pub(super) fn tools_timed_out(&mut self) {
+        self.tools = Tools::Unknown;
+        for (sender, _) in std::mem::take(&mut self.held) {
+            self.child.refuse(sender.exchange, Refusal::RequestTimeout);
         }
     }
 
