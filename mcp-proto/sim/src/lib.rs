@@ -22,5 +22,5 @@ pub use play::{Outcome, Play, PlayOptions, View};
 pub use process::Child;
 pub use request::{Event as StreamEvent, Events, Request, Response};
 pub use rng::{Rng, Seed, hash};
-pub use scene::{Asked, Scene, Session, policy};
+pub use scene::{Ask, Asked, Scene, Session, policy};
 pub use world::{Batches, Cuts, Event, Manner, Measure, Wakes, World};

@@ -7,6 +7,8 @@ use mcp_proto::{Instant, Stop};
 /// A child process.
 #[derive(Debug)]
 pub struct Child {
+    /// Whether it was to be started. What has its child from another has none of its own.
+    ordered: bool,
     runs: bool,
     failed: bool,
     lost: bool,
@@ -35,6 +37,7 @@ pub struct Child {
 impl Default for Child {
     fn default() -> Self {
         Self {
+            ordered: false,
             runs: false,
             failed: false,
             lost: false,
@@ -56,9 +59,9 @@ impl Default for Child {
 }
 
 impl Child {
-    /// Whether it was started and has not been reaped.
+    /// Whether it was to be started and has not been reaped.
     pub fn lives(&self) -> bool {
-        !self.failed && !self.reaped
+        self.ordered && !self.failed && !self.reaped
     }
 
     /// Whether it can still write and read.
@@ -74,6 +77,10 @@ impl Child {
     /// Closes its stdout and goes on.
     pub fn close_stdout(&mut self) {
         self.stdout_closed = true;
+    }
+
+    pub(crate) fn order(&mut self) {
+        assert!(!std::mem::replace(&mut self.ordered, true), "started once");
     }
 
     pub(crate) fn spawned(&mut self, spawned: bool) {

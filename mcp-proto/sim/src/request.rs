@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use bytes::Bytes;
 use http::Method;
 use mcp_proto::ResponseHead;
+use serde_json::Value;
 
 /// A request.
 #[derive(Clone, Debug)]
@@ -42,6 +43,34 @@ impl Request {
             .field("content-type", "application/json")
             .field("accept", "application/json, text/event-stream");
         request.body = body.into();
+        request
+    }
+
+    /// A message of 2026-07-28, with the fields that mirror its version, its method and what it names.
+    pub fn modern(body: impl Into<Bytes>) -> Self {
+        let body = body.into();
+        let message: Value = serde_json::from_slice(&body).expect("JSON");
+        let params = &message["params"];
+        let named = match message["method"].as_str().unwrap_or_default() {
+            "tools/call" | "prompts/get" => &params["name"],
+            "resources/read" => &params["uri"],
+            "tasks/get" | "tasks/update" | "tasks/cancel" => &params["taskId"],
+            _ => &Value::Null,
+        };
+        let fields = [
+            (
+                "mcp-protocol-version",
+                &params["_meta"]["io.modelcontextprotocol/protocolVersion"],
+            ),
+            ("mcp-method", &message["method"]),
+            ("mcp-name", named),
+        ];
+        let mut request = Self::post(body);
+        for (field, value) in fields {
+            if let Some(value) = value.as_str() {
+                request = request.field(field, value);
+            }
+        }
         request
     }
 
@@ -163,7 +192,7 @@ impl Response {
     }
 
     /// The body as JSON.
-    pub fn json(&self) -> serde_json::Value {
+    pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|error| panic!("{error}: {:?}", self.text()))
     }
@@ -188,7 +217,7 @@ pub struct Event {
 
 impl Event {
     /// Its data as JSON.
-    pub fn json(&self) -> serde_json::Value {
+    pub fn json(&self) -> Value {
         serde_json::from_slice(&self.data).expect("events hold JSON")
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use mcp_proto::{AuditEvent, ExchangeId, Instant, Limits, Policy, Refusal, UpstreamId};
+use mcp_proto::{AuditEvent, Era, ExchangeId, Instant, Limits, Policy, Refusal, UpstreamId};
 use serde_json::Value;
 
 use crate::request::{Request, Response};
@@ -32,6 +32,86 @@ pub struct Session {
     pub upstream: UpstreamId,
 }
 
+impl From<&Session> for UpstreamId {
+    fn from(session: &Session) -> Self {
+        session.upstream
+    }
+}
+
+/// A request of 2026-07-28. What it is made of is raw JSON.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    id: String,
+    method: String,
+    params: String,
+    capabilities: String,
+    meta: String,
+}
+
+impl Ask {
+    /// A request by a client that can do nothing. `params` are members, or nothing.
+    pub fn new(id: &str, method: &str, params: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            method: method.to_owned(),
+            params: params.to_owned(),
+            capabilities: "{}".to_owned(),
+            meta: String::new(),
+        }
+    }
+
+    /// By a client of these capabilities.
+    pub fn capabilities(mut self, capabilities: &str) -> Self {
+        capabilities.clone_into(&mut self.capabilities);
+        self
+    }
+
+    /// With one more member of its parameters.
+    pub fn param(mut self, member: &str) -> Self {
+        if !self.params.is_empty() {
+            self.params.push(',');
+        }
+        self.params.push_str(member);
+        self
+    }
+
+    /// With one more member of `_meta`.
+    pub fn meta(mut self, member: &str) -> Self {
+        self.meta.push(',');
+        self.meta.push_str(member);
+        self
+    }
+
+    /// Under another id.
+    pub fn id(mut self, id: &str) -> Self {
+        id.clone_into(&mut self.id);
+        self
+    }
+
+    /// The message.
+    pub fn text(&self) -> String {
+        let Self {
+            id,
+            method,
+            params,
+            capabilities,
+            meta,
+        } = self;
+        let comma = if params.is_empty() { "" } else { "," };
+        format!(
+            "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"{method}\",\"params\":{{{params}{comma}\"_meta\":{{\
+             \"io.modelcontextprotocol/protocolVersion\":\"2026-07-28\",\
+             \"io.modelcontextprotocol/clientInfo\":{{\"name\":\"c\",\"version\":\"0\"}},\
+             \"io.modelcontextprotocol/clientCapabilities\":{capabilities}{meta}}}}}}}"
+        )
+    }
+
+    /// The message and the head that goes with it.
+    pub fn request(&self) -> Request {
+        Request::modern(self.text())
+    }
+}
+
 /// What becomes of children that are to be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Spawning {
@@ -52,6 +132,8 @@ pub struct Scene {
     held: Vec<UpstreamId>,
     /// What requests bear that say nothing of it themselves.
     token: Option<String>,
+    /// Children that were to be started, which the test has not asked for.
+    started: Vec<UpstreamId>,
     /// How many lines of each child the test has seen.
     heard: std::collections::BTreeMap<UpstreamId, usize>,
 }
@@ -82,13 +164,23 @@ impl Scene {
 
     /// The same, with an account of what the machines allocate.
     pub fn measured(policy: Policy, measure: Option<Measure>) -> Self {
+        Self::in_world(World::measured(policy, Manner::default(), measure))
+    }
+
+    /// Another process of the same gateway.
+    pub fn replica(policy: Policy) -> Self {
+        Self::in_world(World::replica(policy, Manner::default()))
+    }
+
+    fn in_world(world: World) -> Self {
         let mut scene = Self {
-            world: World::measured(policy, Manner::default(), measure),
+            world,
             outside: VecDeque::new(),
             next: 0,
             spawning: Spawning::Works,
             held: Vec::new(),
             token: None,
+            started: Vec::new(),
             heard: std::collections::BTreeMap::new(),
         };
         scene.settle();
@@ -100,6 +192,9 @@ impl Scene {
         loop {
             self.world.settle();
             while let Some(event) = self.world.next_event() {
+                if let Event::Spawn(upstream) = event {
+                    self.started.push(upstream);
+                }
                 match (event, self.spawning) {
                     (Event::Spawn(upstream), Spawning::Works) => {
                         self.world.spawned(upstream, true);
@@ -187,6 +282,24 @@ impl Scene {
         exchange
     }
 
+    /// Sends a request of 2026-07-28.
+    pub fn ask(&mut self, ask: &Ask) -> Asked {
+        self.send(ask.request())
+    }
+
+    /// The children that were to be started since this was last asked.
+    pub fn new_children(&mut self) -> Vec<UpstreamId> {
+        std::mem::take(&mut self.started)
+    }
+
+    /// The one child that was to be started since that was last asked.
+    #[track_caller]
+    pub fn new_child(&mut self) -> UpstreamId {
+        let started = self.new_children();
+        assert_eq!(started.len(), 1, "{started:?}");
+        started[0]
+    }
+
     /// Sends `initialize` with id 0 and returns what the child got.
     pub fn initialize(&mut self, version: &str) -> (Asked, Option<UpstreamId>) {
         let asked = self.send(Request::post(initialize(version)));
@@ -269,34 +382,35 @@ impl Scene {
     }
 
     /// The child writes a line.
-    pub fn says(&mut self, session: &Session, line: &str) {
-        self.writes(session, &format!("{line}\n"));
+    pub fn says(&mut self, child: impl Into<UpstreamId>, line: &str) {
+        self.writes(child, &format!("{line}\n"));
     }
 
     /// The child writes this.
-    pub fn writes(&mut self, session: &Session, text: &str) {
-        self.world.child_writes(session.upstream, text.as_bytes());
+    pub fn writes(&mut self, child: impl Into<UpstreamId>, text: &str) {
+        self.world.child_writes(child.into(), text.as_bytes());
         self.settle();
     }
 
     /// The child answers the call that it knows by this id, with a result that holds `marker`.
-    pub fn answers(&mut self, session: &Session, minted: &str, marker: &str) {
+    pub fn answers(&mut self, child: impl Into<UpstreamId>, minted: &str, marker: &str) {
         self.says(
-            session,
+            child,
             &format!(r#"{{"jsonrpc":"2.0","id":{minted},"result":{{"marker":"{marker}"}}}}"#),
         );
     }
 
     /// The child ends.
-    pub fn exits(&mut self, session: &Session) {
-        self.world.child_exits(session.upstream);
+    pub fn exits(&mut self, child: impl Into<UpstreamId>) {
+        self.world.child_exits(child.into());
         self.settle();
     }
 
     /// What the child has read since this was last asked, line by line.
-    pub fn hears(&mut self, session: &Session) -> Vec<String> {
-        let heard = self.heard.entry(session.upstream).or_default();
-        let lines = &self.world.child(session.upstream).lines;
+    pub fn hears(&mut self, child: impl Into<UpstreamId>) -> Vec<String> {
+        let child = child.into();
+        let heard = self.heard.entry(child).or_default();
+        let lines = &self.world.child(child).lines;
         let lines = &lines[*heard..];
         *heard += lines.len();
         lines
@@ -312,16 +426,16 @@ impl Scene {
 
     /// The one line that the child has read since this was last asked.
     #[track_caller]
-    pub fn hears_one(&mut self, session: &Session) -> String {
-        let mut lines = self.hears(session);
+    pub fn hears_one(&mut self, child: impl Into<UpstreamId>) -> String {
+        let mut lines = self.hears(child);
         assert_eq!(lines.len(), 1, "{lines:?}");
         lines.remove(0)
     }
 
     /// The id in the one request that the child has read since this was last asked, as raw JSON.
     #[track_caller]
-    pub fn minted(&mut self, session: &Session) -> String {
-        let line: Value = serde_json::from_str(&self.hears_one(session)).expect("JSON");
+    pub fn minted(&mut self, child: impl Into<UpstreamId>) -> String {
+        let line: Value = serde_json::from_str(&self.hears_one(child)).expect("JSON");
         line["id"].to_string()
     }
 
@@ -372,12 +486,23 @@ impl Scene {
     /// Checks that a request was refused so: status, code, message, and one audit record.
     #[track_caller]
     pub fn assert_refused(&mut self, asked: Asked, refusal: Refusal) {
+        self.assert_refused_in(asked, refusal, Era::Legacy);
+    }
+
+    /// The same of a request of 2026-07-28.
+    #[track_caller]
+    pub fn assert_refused_modern(&mut self, asked: Asked, refusal: Refusal) {
+        self.assert_refused_in(asked, refusal, Era::Modern);
+    }
+
+    #[track_caller]
+    fn assert_refused_in(&mut self, asked: Asked, refusal: Refusal, era: Era) {
         let response = self.world.response(asked);
         assert!(response.complete, "it is over");
         assert_eq!(response.status(), refusal.status().as_u16(), "{response:?}");
         let body = response.json();
         if body.get("jsonrpc").is_some() {
-            assert_eq!(body["error"]["code"], refusal.code());
+            assert_eq!(body["error"]["code"], refusal.code_for(era));
             assert_eq!(body["error"]["message"], refusal.message());
         } else {
             assert_eq!(body["error_description"], refusal.message());

@@ -206,6 +206,15 @@ impl World {
 
     /// The same, with an account of what the machines allocate.
     pub fn measured(policy: Policy, manner: Manner, measure: Option<Measure>) -> Self {
+        Self::seeded(policy, manner, measure, [7; 32])
+    }
+
+    /// Another process of the same gateway: what it draws at random is something else.
+    pub fn replica(policy: Policy, manner: Manner) -> Self {
+        Self::seeded(policy, manner, None, [8; 32])
+    }
+
+    fn seeded(policy: Policy, manner: Manner, measure: Option<Measure>, seed: [u8; 32]) -> Self {
         let now = BEGIN;
         let mut held = Held::new(measure);
         let mut world = Self {
@@ -218,7 +227,7 @@ impl World {
                 Cuts::Whole | Cuts::Bytes => 0,
             })
             .dice("cuts"),
-            gateway: held.by(|| Gateway::new(policy, [7; 32], at(now, 0))),
+            gateway: held.by(|| Gateway::new(policy, seed, at(now, 0))),
             held,
             wires: BTreeMap::new(),
             responses: BTreeMap::new(),

@@ -60,7 +60,10 @@ impl World {
 
     fn open(&mut self, opening: Opening) {
         let id = opening.upstream();
-        self.just_opened = Some(id);
+        // Of several that are opened at once, the last is the one that the exchange hears of.
+        if let Some(before) = self.just_opened.replace(id) {
+            self.opened.push((before, None));
+        }
         let now = self.clocks();
         let limits = &self.gateway.policy().limits;
         let line = Line {
@@ -137,7 +140,10 @@ impl World {
             };
             done = true;
             match output {
-                UpstreamOutput::Spawn => self.events.push_back(Event::Spawn(id)),
+                UpstreamOutput::Spawn => {
+                    self.child_mut(id).order();
+                    self.events.push_back(Event::Spawn(id));
+                }
                 UpstreamOutput::Stdin(frame) => {
                     self.child_mut(id).queue(&frame);
                     self.held.free(frame);

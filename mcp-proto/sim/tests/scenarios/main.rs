@@ -4,6 +4,7 @@ mod admission;
 mod authentication;
 mod calls;
 mod children;
+mod eras;
 mod routing;
 mod sessions;
 mod streams;

@@ -1,0 +1,151 @@
+//! Who shares a child with whom, as the operator decided.
+
+use std::num::NonZeroUsize;
+
+use mcp_proto::Share;
+use mcp_proto::auth::{AuthPolicy, StaticToken, Token, Verifier};
+
+use super::*;
+
+const ANN: &str = "ann-secret-secret-secret";
+const BOB: &str = "bob-secret-secret-secret";
+
+/// A gateway that lets in whoever bears one of two tokens.
+fn for_two(policy: &mut Policy) {
+    let tokens = [("ann", ANN), ("bob", BOB)].map(|(name, token)| StaticToken {
+        name: name.to_owned(),
+        token: Token::new(token.to_owned()).unwrap(),
+    });
+    policy.auth = AuthPolicy {
+        verifiers: vec![Verifier::Static(tokens.to_vec())],
+        ..AuthPolicy::default()
+    };
+}
+
+/// A scene of these two before anything is known of a server of this era, and which it is.
+fn of_two(share: Share, is_modern: bool) -> Scene {
+    let mut scene = Scene::of(finding_out(|policy| {
+        for_two(policy);
+        policy.share = share;
+        policy.startup_probe = true;
+    }));
+    let probe = scene.new_child();
+    if is_modern {
+        scene.says(probe, &result("1", DISCOVERED));
+        let second = scene.new_child();
+        scene.says(second, &error("0", -32601));
+    } else {
+        scene.says(probe, &error("1", -32601));
+        scene.says(probe, &result("0", INITIALIZED));
+    }
+    scene
+}
+
+/// Who bears what has a prompt got, which is not answered; gives the child that gets it.
+#[track_caller]
+fn served(scene: &mut Scene, token: &str, children: &mut Vec<UpstreamId>) -> usize {
+    scene.presents(token);
+    scene.ask(&prompt("1"));
+    let new = scene.new_children();
+    for &child in &new {
+        let line = scene.hears(child);
+        if method(&line[0]) == "initialize" {
+            scene.says(child, &result("0", INITIALIZED));
+            let lines = scene.hears(child);
+            assert_eq!(method(&lines[1]), "prompts/get");
+        }
+    }
+    children.extend(&new);
+    if !new.is_empty() {
+        assert_eq!(new.len(), 1);
+        return children.len() - 1;
+    }
+    let heard = children.iter().map(|&child| scene.hears(child).len());
+    let heard: Vec<_> = heard.collect();
+    assert_eq!(heard.iter().sum::<usize>(), 1, "{heard:?}");
+    heard.iter().position(|&lines| lines == 1).unwrap()
+}
+
+#[test]
+fn modern_requests_go_to_the_children_that_the_operator_allows() {
+    let pool = Share::Pool(NonZeroUsize::new(2).unwrap());
+    for (share, is_modern, expected) in [
+        (Share::Auto, true, [0, 0, 0, 0]),
+        (Share::Auto, false, [0, 1, 0, 1]),
+        (Share::PerSession, true, [0, 1, 0, 1]),
+        (Share::PerSession, false, [0, 1, 0, 1]),
+        (Share::PerPrincipal, true, [0, 1, 0, 1]),
+        (Share::PerPrincipal, false, [0, 1, 0, 1]),
+        (Share::Shared, true, [0, 0, 0, 0]),
+        (Share::Shared, false, [0, 0, 0, 0]),
+        (pool, true, [0, 1, 0, 1]),
+        (pool, false, [0, 1, 0, 1]),
+    ] {
+        let mut scene = of_two(share, is_modern);
+        let mut children = Vec::new();
+        let mut all = Vec::new();
+        for token in [ANN, BOB, ANN, BOB] {
+            // Of a pool, the one that has rested longest takes its turn.
+            scene.wait_secs(1);
+            all.push(served(&mut scene, token, &mut children));
+        }
+        assert_eq!(all, expected, "{share:?}, modern: {is_modern}");
+        scene.assert_nothing_is_left();
+    }
+}
+
+#[test]
+fn of_a_pool_the_same_principal_is_served_in_turn() {
+    let mut scene = of_two(Share::Pool(NonZeroUsize::new(3).unwrap()), true);
+    let mut children = Vec::new();
+    let mut all = Vec::new();
+    for _ in 0..6 {
+        scene.wait_secs(1);
+        all.push(served(&mut scene, ANN, &mut children));
+    }
+    assert_eq!(all, [0, 1, 2, 0, 1, 2]);
+    scene.assert_nothing_is_left();
+}
+
+#[test]
+fn one_shared_legacy_child_takes_calls_that_may_ask_one_at_a_time_whoever_makes_them() {
+    let mut scene = of_two(Share::Shared, false);
+    let ask = prompt("1").capabilities(ELICITS);
+    scene.presents(ANN);
+    let one = scene.ask(&ask);
+    let child = scene.new_child();
+    scene.hears_one(child);
+    scene.says(child, &result("0", INITIALIZED));
+    let lines = scene.hears(child);
+    let one_minted = json(&lines[1])["id"].to_string();
+    scene.presents(BOB);
+    let two = scene.ask(&ask);
+    assert_eq!(scene.new_children(), []);
+    assert_eq!(scene.hears(child), [""; 0]);
+    scene.answers(child, &one_minted, "for ann");
+    let two_minted = scene.minted(child);
+    scene.answers(child, &two_minted, "for bob");
+    assert_eq!(answer(&scene, one)["result"]["marker"], "for ann");
+    assert_eq!(answer(&scene, two)["result"]["marker"], "for bob");
+    scene.assert_nothing_is_left();
+}
+
+#[test]
+fn sessions_of_a_modern_server_have_their_child_from_whom_the_operator_allows() {
+    for (share, most) in [
+        (Share::Auto, 1),
+        (Share::Shared, 1),
+        (Share::PerPrincipal, 2),
+        (Share::PerSession, 4),
+        (Share::Pool(NonZeroUsize::new(3).unwrap()), 3),
+    ] {
+        let mut scene = of_two(share, true);
+        for token in [ANN, BOB, ANN, BOB] {
+            scene.presents(token);
+            let (asked, _) = scene.initialize("2025-11-25");
+            assert_eq!(scene.response(asked).status(), 200);
+        }
+        assert_eq!(scene.new_children().len(), most, "{share:?}");
+        scene.assert_nothing_is_left();
+    }
+}
