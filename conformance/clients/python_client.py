@@ -349,8 +349,8 @@ async def interviews():
             tasks.start_soon(interview, second)
 
 
-@check("workbench", f"{CROWD} clients at once with equal ids get what is theirs")
-async def crowd():
+async def crowd(size, asks):
+    """Has that many clients call at once, with equal ids. With `asks`, users are asked too."""
     crossed, ids = [], []
     everyone_is_there, there = anyio.Event(), []
 
@@ -363,7 +363,7 @@ async def crowd():
         async with connect(f"{label}:") as connection:
             # All of them are connected before the first one calls, and until the last one has called.
             there.append(number)
-            if len(there) == CROWD:
+            if len(there) == size:
                 everyone_is_there.set()
             await everyone_is_there.wait()
 
@@ -383,22 +383,33 @@ async def crowd():
                 mine(label, [params.message for params in connection.elicitation], [label])
 
             async with anyio.create_task_group() as tasks:
-                for call in (repeat, count, ask):
+                for call in (repeat, count, ask) if asks else (repeat, count):
                     tasks.start_soon(call)
-            ids.append(
-                sorted(
-                    message["id"]
-                    for message, _ in connection.exchanges
-                    if message.get("method") == "tools/call"
-                )
+            # These go out before anything is answered; what follows depends on the answers.
+            calls = sorted(
+                message["id"]
+                for message, _ in connection.exchanges
+                if message.get("method") == "tools/call"
             )
+            ids.append(calls[: 3 if asks else 2])
 
     async with anyio.create_task_group() as tasks:
-        for number in range(CROWD):
+        for number in range(size):
             tasks.start_soon(one, number)
     equal(crossed, [])
     for others in ids:
         equal(others, ids[0])
+
+
+@check("workbench", f"{CROWD} clients at once with equal ids get what is theirs")
+async def crowd_of_the_workbench():
+    await crowd(CROWD, asks=True)
+
+
+# It says nothing of whose call makes it ask, so that it may not.
+@check("shared", "64 clients at once with equal ids get what is theirs")
+async def crowd_of_one_server():
+    await crowd(64, asks=False)
 
 
 @check("workbench", "a client hears that lists have changed")

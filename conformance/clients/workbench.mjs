@@ -13,6 +13,7 @@ import {
   variant,
   wholeList
 } from './connection.mjs';
+import { checkCrowd } from './crowd.mjs';
 
 const MIB = 1024 * 1024;
 // All clients share one server, unless each has a process of its own, of which a few say it all.
@@ -171,41 +172,7 @@ check('a user is asked in several rounds', async () => {
   }
 });
 
-check(`${CROWD} clients at once with equal ids get what is theirs`, async () => {
-  const crowd = await Promise.all(
-    Array.from({ length: CROWD }, (_, client) => connect(`client ${client}:`))
-  );
-  const crossed = [];
-  const mine = (label, got, expected) => {
-    if (JSON.stringify(got) !== JSON.stringify(expected)) crossed.push([label, got]);
-  };
-  await Promise.all(
-    crowd.map(async ({ heard, ...connection }, client) => {
-      const label = `client ${client}`;
-      const progress = [];
-      const onprogress = ({ message }) => progress.push(message);
-      const [repeated, counted, asked] = await Promise.all([
-        connection.text('repeat', { text: `${label}. `, times: 3 }),
-        connection.text('count', { label, steps: 4, pause_ms: 20 }, { onprogress }),
-        connection.text('ask', { question: label, after_ms: 20 })
-      ]);
-      mine(label, repeated, `${label}. `.repeat(3));
-      mine(label, counted, label);
-      mine(label, progress, Array(4).fill(label));
-      mine(label, asked, `accept: ${label}: reply`);
-      mine(
-        label,
-        heard.elicitation.map(({ message }) => message),
-        [label]
-      );
-    })
-  );
-  assert.deepEqual(crossed, []);
-  const ids = crowd.map(({ exchanges }) =>
-    exchanges.map(({ message }) => message?.method === 'tools/call' && message.id).sort()
-  );
-  for (const others of ids) assert.deepEqual(others.filter(Boolean), ids[0].filter(Boolean));
-});
+checkCrowd(CROWD, true);
 
 check('a client hears that lists have changed', async () => {
   const { heard, watch, ...connection } = await connect();
