@@ -333,6 +333,13 @@ async def server_requests():
         matches('"the root"', await connection.text("roots"))
 
 
+@check("workbench", "the server asks the user before a resource is read")
+async def asked_before_reading():
+    async with connect("Ada, in") as connection:
+        read = await connection.client.read_resource("bench://asking")
+        equal(read.contents[0].text, "read by Ada, in reply")
+
+
 @check("workbench", "a user is asked in several rounds")
 async def interviews():
     async with connect("one") as first, connect("two") as second:

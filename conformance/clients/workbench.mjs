@@ -134,6 +134,12 @@ check('the server asks the user and lists the roots', async () => {
   assert.match(await connection.text('roots'), /"the root"/);
 });
 
+check('the server asks the user before a resource is read', async () => {
+  const { client } = await connect('Ada, in');
+  const read = await client.readResource({ uri: 'bench://asking' });
+  assert.equal(read.contents[0].text, 'read by Ada, in reply');
+});
+
 check('requests of the server reach the client whose call they belong to', async () => {
   const both = [await connect(), await connect()];
   await Promise.all(
