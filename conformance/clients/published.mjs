@@ -58,7 +58,10 @@ export const published = {
         { duration: 1, steps: 5 },
         { onprogress: step => progress.push(step) }
       );
-      equalProgress(progress, 5, undefined);
+      // The server asks for the roots in between. A client of the modern era answers in the call, and
+      // reports that itself.
+      const steps = progress.filter(({ total }) => total !== undefined);
+      equalProgress(steps, 5, undefined);
     });
 
     check('sampling, elicitation, roots', async () => {
