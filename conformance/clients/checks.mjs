@@ -2,7 +2,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 
-const LIMIT_MS = 30_000;
+const LIMIT_MS = 60_000;
 const checks = [];
 
 export const check = (name, run) => checks.push({ name, run });

@@ -34,7 +34,7 @@ REVISION = "2026-07-28" if IS_MODERN else "2025-11-25"
 # All clients share one server, unless each has a process of its own, of which a few say it all.
 CROWD = 64 if IS_MODERN or SERVER == "workbench-modern" else 8
 MIB = 1024 * 1024
-LIMIT = 30
+LIMIT = 60
 
 # Much of what is tested here is deprecated in the revision after the ones that are served.
 warnings.simplefilter("ignore", MCPDeprecationWarning)
