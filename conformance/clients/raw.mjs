@@ -198,7 +198,8 @@ const serves = {
         const { id, error } = JSON.parse(messages[0]);
         assert.equal(id, 5);
         assert.equal(error.code, -32022);
-        assert.deepEqual(error.data, { supported: ['2026-07-28'], requested });
+        assert.equal(error.data.requested, requested);
+        assert.deepEqual(error.data.supported, ['2026-07-28']);
       }
     });
 
