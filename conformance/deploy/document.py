@@ -53,7 +53,7 @@ def pattern(said):
 def blocks(document):
     text = document.read_text()
     kinds = {match[1] for match in FENCE.finditer(text)}
-    assert kinds <= {"sh", "text", "json", "toml", "yaml"}, f"blocks whose kind says nothing: {kinds}"
+    assert kinds <= {"sh", "text", "json", "toml", "yaml", "nginx"}, f"blocks whose kind says nothing: {kinds}"
     return [Block(document, match) for match in FENCE.finditer(text) if match[1] == "sh"]
 
 

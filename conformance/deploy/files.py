@@ -11,6 +11,7 @@ from bench import DEPLOY, HOST
 
 MANIFESTS = DEPLOY / "kubernetes"
 UNIT = DEPLOY / "systemd" / "mcp-gateway.service"
+OPERATING = DEPLOY.parent / "docs" / "OPERATING.md"
 # In tenths, as systemd-analyze counts; without any protection it is 96.
 EXPOSURE = 15
 # What proxies.py acts on, as HAProxy's controller would.
@@ -31,7 +32,8 @@ def run(bench):
     bench.check("the gateway takes the Deployment's environment", lambda: deployment_environment(bench))
     for file in ("compose.yaml", "compose.proxy.yaml", "examples/airtable/compose.override.yaml"):
         bench.check(f"{file} is as Compose wants it", lambda file=file: compose_valid(bench, file))
-    bench.check("nginx takes server.conf", lambda: nginx_takes(bench))
+    bench.check("nginx takes server.conf", lambda: nginx_takes(bench, nginx_configuration(bench)))
+    bench.check("nginx takes it for several replicas too", lambda: nginx_takes(bench, nginx_replicas(bench)))
     bench.check("Caddy takes the Caddyfile, and would write it so", lambda: caddy_takes(bench))
 
 
@@ -140,8 +142,9 @@ def manifests_fit(bench):
     assert mounts.keys() == volumes.keys()
     assert volumes["tokens"]["secret"]["secretName"] == secret["metadata"]["name"]
     environment = {variable["name"]: variable["value"] for variable in gateway["env"]}
-    file = environment["MCP_GATEWAY_STATIC_TOKEN_FILE"]
-    assert file in {f"{mounts['tokens']}/{key}" for key in secret["stringData"]}, file
+    given = {f"{mounts['tokens']}/{key}" for key in secret["stringData"]}
+    named = {environment[f"MCP_GATEWAY_{option}_FILE"] for option in ("STATIC_TOKEN", "SEAL_KEY")}
+    assert named == given, (named, given)
     assert environment["MCP_GATEWAY_PUBLIC_URL"] == f"https://{rule['host']}/mcp" == f"https://{HOST}/mcp"
 
     # The sleep, the drain, and the end of what is left then.
@@ -156,6 +159,10 @@ def deployment_environment(bench):
     tokens = bench.out / "secret"
     tokens.write_text(secret["stringData"]["tokens"])
     environment["MCP_GATEWAY_STATIC_TOKEN_FILE"] = str(tokens)
+    # The example's key is none, so that the gateway does not start with a key that everyone knows.
+    keys = bench.out / "seal-keys"
+    keys.write_text("0" * 64)
+    environment["MCP_GATEWAY_SEAL_KEY_FILE"] = str(keys)
     quietly(bench.gateway, "--check-config", "--", "true", env=os.environ | environment)
 
 
@@ -182,15 +189,18 @@ def compose_valid(bench, file):
         quietly(bench.python / "python", "-c", read, input=interpolated(text, variables))
 
 
-def nginx_configuration(bench):
-    """A configuration around server.conf, with what that names where it is here."""
-    place = bench.out / "nginx"
+def nginx_configuration(bench, name="nginx", upstream=None):
+    """A configuration around server.conf, with what that names where it is here, and another upstream if one is given."""
+    place = bench.out / name
     place.mkdir(exist_ok=True)
     # nginx's workers are nobody in particular.
     bench.out.chmod(0o755)
     text = (DEPLOY / "nginx" / "server.conf").read_text()
     text = text.replace("/etc/nginx/mcp-gateway.conf", str(DEPLOY / "nginx" / "mcp-gateway.conf"))
     text = text.replace(f"/etc/ssl/{HOST}", str(bench.authority.parent))
+    if upstream is not None:
+        text, replaced = re.subn(r"^upstream .*?^}\n", lambda _: upstream, text, flags=re.M | re.S)
+        assert replaced == 1
     (place / "server.conf").write_text(text)
     kinds = ("client_body", "proxy", "fastcgi", "scgi", "uwsgi")
     paths = "\n".join(f"    {kind}_temp_path {place}/{kind};" for kind in kinds)
@@ -202,8 +212,14 @@ def nginx_configuration(bench):
     return main
 
 
-def nginx_takes(bench):
-    quietly(benches.program("nginx", "nginx-light"), "-t", "-q", "-e", "stderr", "-c", nginx_configuration(bench))
+def nginx_replicas(bench):
+    """The same with the upstream that OPERATING.md has for several replicas."""
+    (upstream,) = re.findall(r"^```nginx\n(upstream .*?)^```\n", OPERATING.read_text(), re.M | re.S)
+    return nginx_configuration(bench, "nginx-replicas", upstream)
+
+
+def nginx_takes(bench, configuration):
+    quietly(benches.program("nginx", "nginx-light"), "-t", "-q", "-e", "stderr", "-c", configuration)
 
 
 def caddy_takes(bench):
