@@ -190,7 +190,7 @@ def compose_valid(bench, file):
 
 
 def nginx_configuration(bench, name="nginx", upstream=None):
-    """A configuration around server.conf, with what that names where it is here, and another upstream if one is given."""
+    """A configuration around server.conf, with what that names where it is here, and `upstream` if there is one."""
     place = bench.out / name
     place.mkdir(exist_ok=True)
     # nginx's workers are nobody in particular.
