@@ -55,9 +55,9 @@ limits! {
     connections Count zero Refused, "Most connections at once; one more waits";
     body_budget_bytes Bytes zero Refused, "Most bytes of request bodies held at once, over all connections (503)";
 
-    sessions Count zero Refused, "Most sessions, and so children, at once (503)";
+    sessions Count zero Refused, "Most sessions at once (503)";
     sessions_per_principal Count zero Refused, "Most sessions of one principal at once, static tokens excepted (503)";
-    session_ttl Time zero Refused, "Idle time after which a session and its child end";
+    session_ttl Time zero Refused, "Idle time after which a session and its child end, and a child of 2026-07-28 that many share";
     calls_per_session Count zero Refused, "Most calls in flight in one session (503)";
     streams_per_session Count zero Refused, "Most open GET streams in one session (503)";
 

@@ -15,7 +15,7 @@ pub struct SessionStanding {
     pub digest: SessionDigest,
     /// Who opened it.
     pub caller: Caller,
-    /// The child that serves it.
+    /// The upstream that serves it.
     pub upstream: UpstreamId,
     /// Whether its child has not answered `initialize` yet.
     pub opening: bool,
@@ -25,12 +25,13 @@ pub struct SessionStanding {
     pub idle: Duration,
 }
 
-/// A child that has not ended.
+/// A child that has not ended, or what stands in its place in a session that shares one.
 #[derive(Clone, Copy, Debug)]
 pub struct ChildStanding {
     /// The name under which it is driven.
     pub upstream: UpstreamId,
-    /// The session that it serves; `None` for the start-up probe's, and for one that is to end.
+    /// The session that it serves alone; `None` for a probe's, for one that many share, and for one that
+    /// is to end.
     pub session: Option<SessionDigest>,
     /// Since it was ordered.
     pub age: Duration,
