@@ -107,7 +107,7 @@ impl Gateway {
             Facts::Batch => self.refuse_route(exchange, Refusal::BatchNotAllowed),
             Facts::Other => self.refuse_route(exchange, Refusal::SessionRequired),
             Facts::Initialize { .. } if self.draining => {
-                self.refuse_route(exchange, Refusal::Draining)
+                self.refuse_route(exchange, Refusal::Draining);
             }
             Facts::Initialize { .. } if now.monotonic < self.next_start => {
                 self.refuse_route(exchange, Refusal::ChildUnavailable);
