@@ -75,6 +75,9 @@ pub(super) struct Host {
     draining: bool,
     /// Calls whose reader is too far behind.
     overrun: Vec<u64>,
+    /// Until when the child may log for the sake of a call that nobody waits for any more: it need not
+    /// heed that it is cancelled, nor answer if it does.
+    haunted_until: Option<Instant>,
 }
 
 impl Host {
@@ -101,6 +104,7 @@ impl Host {
             idle_since: now.monotonic,
             draining: false,
             overrun: Vec::new(),
+            haunted_until: None,
         };
         host.settle(now);
         host
@@ -256,16 +260,19 @@ impl Host {
             return;
         }
         self.end_subscriptions(now);
-        let refusal = match end {
-            SessionEnd::SpawnFailed | SessionEnd::InitializeFailed => Refusal::ChildUnavailable,
-            SessionEnd::ChildExited => Refusal::ChildExited,
-            _ => Refusal::Draining,
+        // What the child may have read is not said to be worth trying again.
+        let (in_flight, held) = match end {
+            SessionEnd::SpawnFailed | SessionEnd::InitializeFailed => {
+                (Refusal::ChildUnavailable, Refusal::ChildUnavailable)
+            }
+            SessionEnd::ChildExited => (Refusal::ChildExited, Refusal::ChildExited),
+            _ => (Refusal::ChildExited, Refusal::Draining),
         };
         while let Some(minted) = self.calls.first() {
-            self.fail(minted, refusal);
+            self.fail(minted, in_flight);
         }
         for (sender, _) in std::mem::take(&mut self.held) {
-            self.child.refuse(sender.exchange, refusal);
+            self.child.refuse(sender.exchange, held);
         }
         self.timers.clear();
         self.taken = false;

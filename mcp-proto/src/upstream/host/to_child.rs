@@ -174,6 +174,10 @@ impl Host {
     /// Takes a call back: nobody waits for its answer any more.
     pub(super) fn cancel(&mut self, minted: u64, now: Now) -> Option<Call> {
         let call = self.remove(minted)?;
+        if call.wants_log {
+            let until = now.monotonic + self.child.limits.request_time_max;
+            self.haunted_until = Some(until);
+        }
         let line = format!(
             "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":\
              {{\"requestId\":{minted}}}}}\n"

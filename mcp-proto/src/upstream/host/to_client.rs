@@ -143,7 +143,7 @@ impl Host {
         if is_method(message, document, "notifications/progress") {
             self.progress(text, document, message, now);
         } else if is_method(message, document, "notifications/message") {
-            self.log(text, message);
+            self.log(text, message, now);
         } else if is_method(message, document, "notifications/cancelled") {
             let ended = message
                 .raw(Field::RequestId, document)
@@ -179,8 +179,14 @@ impl Host {
     }
 
     /// A log message goes to the call that asked for it. Nothing in it tells which call that is, so
-    /// that it has to be the only one.
-    fn log(&mut self, text: Text<'_>, message: &Envelope) {
+    /// that it has to be the only one that the child may still be at.
+    fn log(&mut self, text: Text<'_>, message: &Envelope, now: Now) {
+        if self
+            .haunted_until
+            .is_some_and(|until| now.monotonic < until)
+        {
+            return self.child.drop_message();
+        }
         let mut asked = self.calls.iter().filter(|(_, call)| call.wants_log);
         let sole = match (asked.next(), asked.next()) {
             (Some((minted, _)), None) => Some(minted),

@@ -255,6 +255,32 @@ fn log_messages_go_to_the_only_call_that_asked_for_them() {
 }
 
 #[test]
+fn a_log_message_of_a_call_that_was_cancelled_goes_to_nobody_else() {
+    let (mut scene, host) = modern_only(limited(|limits| {
+        limits.session_ttl = 2 * limits.request_time_max;
+    }));
+    let message =
+        r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1}}"#;
+    let wants = prompt("1").meta(r#""io.modelcontextprotocol/logLevel":"info""#);
+    let (leaves, _) = begin(&mut scene, host, &wants);
+    scene.leave(leaves);
+    scene.hears_one(host);
+    let (asked, minted) = begin(&mut scene, host, &wants);
+    // It crosses the cancel, or the child does not heed that.
+    scene.says(host, message);
+    assert!(scene.is_waiting(asked));
+    scene.answers(host, &minted, "x");
+    scene.assert_answered(asked, 1.into(), "x");
+    let longest = scene.world.gateway().policy().limits.request_time_max;
+    scene.wait(longest);
+    let (again, minted) = begin(&mut scene, host, &wants);
+    scene.says(host, message);
+    scene.answers(host, &minted, "x");
+    assert_eq!(scene.messages(again)[0], json(message));
+    scene.assert_nothing_is_left();
+}
+
+#[test]
 fn a_modern_child_asks_nobody_anything() {
     let (mut scene, host) = modern_only(finding_out(|_| {}));
     let (asked, _) = begin(&mut scene, host, &prompt("1").capabilities(ELICITS));
@@ -327,7 +353,9 @@ fn a_drain_lets_calls_finish_and_takes_no_more() {
     assert!(scene.world.child(host).lives());
     let finish = scene.world.gateway().policy().limits.finish_time();
     scene.wait(finish);
-    scene.assert_refused_modern(never, Refusal::Draining);
+    // The child has read it, so that it is not worth trying again.
+    let code = Refusal::ChildExited.code_for(mcp_proto::Era::Modern);
+    assert_error(&scene, never, 200, code, &2.into());
     scene.assert_nothing_is_left();
 }
 
