@@ -10,9 +10,9 @@ pub struct Seed {
 }
 
 /// The dice that are drawn from bytes, by the number of the line that holds theirs.
-const LINES: [&str; 10] = [
+const LINES: [&str; 11] = [
     "clients", "limits", "outside", "manner", "troubles", "client 0", "client 1", "client 2",
-    "client 3", "client 4",
+    "client 3", "client 4", "eras",
 ];
 
 impl From<u64> for Seed {

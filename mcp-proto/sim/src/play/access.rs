@@ -48,7 +48,12 @@ impl Play {
             }
             assert!(read <= record.bytes_out, "{record:?}");
             assert!(record.child_duration.is_none_or(|it| it <= record.duration));
-            if !record.streamed && !response.body.is_empty() && response.complete && status >= 400 {
+            if !record.streamed
+                && !response.body.is_empty()
+                && response.complete
+                && status >= 400
+                && !self.modern.may_be_childs(exchange)
+            {
                 let error = response.json();
                 let told = error.pointer("/error/data/requestId");
                 let told = told.or(error.get("request_id")).and_then(|it| it.as_str());

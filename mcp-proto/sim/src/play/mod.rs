@@ -12,6 +12,7 @@ mod client;
 mod ending;
 mod ledger;
 mod memory;
+mod modern;
 mod outside;
 mod plan;
 mod tokens;
@@ -26,6 +27,7 @@ use mcp_proto::{ExchangeId, Instant, Policy, UpstreamId};
 use self::child::{Mind, Reaction};
 use self::client::Client;
 use self::ledger::Ledger;
+use self::modern::{Eras, Modern, Round};
 use self::outside::Question;
 use self::plan::{BodyEnd, Op, StartEnd, Tone};
 use self::tokens::{Borne, Outside};
@@ -123,6 +125,18 @@ enum Act {
     },
     TakeBack,
     Trouble(Trouble),
+    /// A server says this.
+    Says {
+        upstream: UpstreamId,
+        line: String,
+    },
+    /// A server does what a call has it do.
+    Move {
+        upstream: UpstreamId,
+        leg: String,
+        step: usize,
+    },
+    Round(Box<Round>),
 }
 
 /// When it happens; whose it is; which of several at once; in the order of being planned.
@@ -138,6 +152,7 @@ pub struct Play {
     minds: BTreeMap<UpstreamId, Mind>,
     sessions: BTreeMap<String, UpstreamId>,
     ledger: Ledger,
+    modern: Modern,
     outside: Outside,
     /// Whose each session is, where somebody is asked.
     owners: BTreeMap<String, Borne>,
@@ -156,10 +171,16 @@ impl Play {
         let mut limits = plan::limits(&options.seed, tone);
         let (auth, outside) =
             tokens::prepare(&options.seed, count, tone, &mut limits, BEGIN_UNIX, BEGIN);
+        let eras = Eras::draw(&options.seed, count, tone, &mut limits);
         let policy = Policy {
             ports: vec![8080],
-            startup_probe: !tone.calm && options.seed.number().is_multiple_of(4),
-            discover: false,
+            // In a calm play nobody is the first who comes.
+            startup_probe: match tone.calm {
+                true => eras.discover,
+                false => options.seed.number().is_multiple_of(4),
+            },
+            discover: eras.discover,
+            share: eras.share,
             auth,
             limits,
             ..Policy::default()
@@ -173,6 +194,7 @@ impl Play {
             minds: BTreeMap::new(),
             sessions: BTreeMap::new(),
             ledger: Ledger::default(),
+            modern: Modern::new(eras),
             outside,
             owners: BTreeMap::new(),
             agenda: BTreeMap::new(),
@@ -184,8 +206,12 @@ impl Play {
             .note(format_args!("play {:?}", play.options.manner));
         let mut last = 0;
         for client in 0..count {
-            let mut after = 0;
-            let plan = plan::plan(&play.options.seed, client, tone);
+            let mut after = 1;
+            let eras = &play.modern.eras;
+            let plan = match eras.is_modern(client) {
+                true => modern::plan(&play.options.seed, client, tone),
+                false => plan::plan(&play.options.seed, client, tone),
+            };
             for (number, (gap, op)) in plan.into_iter().enumerate() {
                 after += gap;
                 if play.options.without != Some(client) {
@@ -203,6 +229,7 @@ impl Play {
         }
         play.run_until_done(Duration::from_millis(last));
         play.check_calls();
+        play.check_legs();
         play.finish();
         play.check_refusals();
         play.check_access();
@@ -334,7 +361,8 @@ impl Play {
             Act::Op(op) => self.op(client, key, op),
             Act::Spawned(upstream) => {
                 let mind = self.minds.get(&upstream);
-                let works = mind.is_none_or(|mind| mind.start.end != StartEnd::SpawnFails);
+                let works = mind.is_none_or(|mind| mind.start.end != StartEnd::SpawnFails)
+                    && self.server_starts(upstream);
                 self.world.spawned(upstream, works);
             }
             Act::Opens { upstream, minted } => self.opens(upstream, &minted),
@@ -384,6 +412,16 @@ impl Play {
                 wrong,
             } => self.tell(number, token, wrong),
             Act::TakeBack => self.take_back(),
+            Act::Says { upstream, line } => {
+                self.world.child_writes(upstream, line.as_bytes());
+                self.world.child_writes(upstream, b"\n");
+            }
+            Act::Move {
+                upstream,
+                leg,
+                step,
+            } => self.server_moves(upstream, &leg, step),
+            Act::Round(round) => self.return_round(&round),
             Act::Trouble(trouble) => self.befall(trouble),
             Act::Leave(exchange) => self.world.leave(exchange),
         }
@@ -418,7 +456,15 @@ impl Play {
     fn spawn(&mut self, upstream: UpstreamId) {
         let opened = self.world.opened().iter().rev();
         let by = opened.clone().find(|(opened, _)| *opened == upstream);
-        let Some(exchange) = by.and_then(|(_, by)| *by) else {
+        let by = by.and_then(|(_, by)| *by);
+        let begins = |exchange: &ExchangeId| {
+            let client = (exchange.0 / PER_CLIENT) as usize;
+            self.clients[client].asked[exchange].is_start()
+        };
+        let Some(exchange) = by.filter(begins) else {
+            if self.modern.eras.are_played() {
+                return self.spawn_server(upstream);
+            }
             // A probe.
             return self.plan(10, usize::MAX, 1, Act::Spawned(upstream));
         };
@@ -435,6 +481,9 @@ impl Play {
     }
 
     fn line(&mut self, upstream: UpstreamId, line: &str) {
+        if self.is_server(upstream) {
+            return self.server_reads(upstream, line);
+        }
         let Some(mind) = self.minds.get_mut(&upstream) else {
             return self.probed(upstream, line);
         };

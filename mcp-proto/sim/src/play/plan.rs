@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use mcp_proto::Limits;
 
+use super::modern::Ask;
 use crate::rng::{Rng, Seed};
 
 /// One thing that a child does after it has read a call.
@@ -57,6 +58,8 @@ pub(super) enum Op {
     /// Sends a head that is not to be let in.
     Strange(u64),
     Delete,
+    /// Asks as clients of 2026-07-28 do.
+    Ask(Box<Ask>),
 }
 
 /// How a body that was held back ends.
@@ -230,7 +233,7 @@ fn op(dice: &mut Rng, tone: Tone) -> Op {
     }
 }
 
-fn how(dice: &mut Rng) -> How {
+pub(super) fn how(dice: &mut Rng) -> How {
     How {
         leaves_at: dice.percent(20).then(|| 1 + dice.below(600)),
         unread: dice.percent(5),
@@ -282,7 +285,7 @@ fn steps(dice: &mut Rng) -> Vec<Step> {
     steps
 }
 
-fn delay(dice: &mut Rng) -> u64 {
+pub(super) fn delay(dice: &mut Rng) -> u64 {
     match dice.below(10) {
         0..4 => 0,
         4..8 => dice.draw() % 300,

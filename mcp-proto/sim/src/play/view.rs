@@ -51,7 +51,8 @@ impl Play {
                 for session in &client.sessions {
                     text = text.replace(session.as_str(), "(session)");
                 }
-                view.responses.push(without_nonces(&text));
+                view.responses
+                    .push(Self::without_states(&without_nonces(&text)));
             }
             for &upstream in &client.children {
                 let lines = self.world.child(upstream).lines.iter();

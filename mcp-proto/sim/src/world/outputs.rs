@@ -60,10 +60,14 @@ impl World {
 
     fn open(&mut self, opening: Opening) {
         let id = opening.upstream();
-        // Of several that are opened at once, the last is the one that the exchange hears of.
-        if let Some(before) = self.just_opened.replace(id) {
-            self.opened.push((before, None));
-        }
+        // A probe is nobody's; and of others that are opened at once, the last is the one that the
+        // exchange hears of.
+        let is_probe = format!("{opening:?}").contains("Probe(");
+        let nobodys = match is_probe {
+            true => Some(id),
+            false => self.just_opened.replace(id),
+        };
+        self.opened.extend(nobodys.map(|nobodys| (nobodys, None)));
         let now = self.clocks();
         let limits = &self.gateway.policy().limits;
         let line = Line {

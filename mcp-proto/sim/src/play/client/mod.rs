@@ -78,6 +78,18 @@ struct Stream {
     resumed: u32,
 }
 
+impl Asked {
+    /// Whether it may stand open though nothing more will come.
+    pub(super) fn is_excused(&self) -> bool {
+        self.excused
+    }
+
+    /// Whether it begins a session.
+    pub(super) fn is_start(&self) -> bool {
+        self.start.is_some()
+    }
+}
+
 impl Client {
     pub(super) fn start_of(&self, exchange: ExchangeId) -> Start {
         let asked = &self.asked[&exchange];
@@ -106,7 +118,7 @@ impl Client {
     }
 
     /// An id and a progress token, as raw JSON: other clients use the same.
-    fn next_id(&mut self) -> (u64, String, String) {
+    pub(super) fn next_id(&mut self) -> (u64, String, String) {
         self.next_message += 1;
         let n = self.next_message;
         let id = match n % 6 {
@@ -126,7 +138,7 @@ impl Client {
     }
 }
 
-fn describe(steps: &[Step]) -> String {
+pub(super) fn describe(steps: &[Step]) -> String {
     let steps: Vec<_> = steps
         .iter()
         .map(|step| format!("[{},\"{}\"]", step.after, step.what))
@@ -211,6 +223,7 @@ impl Play {
                     self.plan(after, client, key, Act::EndBody(exchange, end));
                 }
             }
+            Op::Ask(ask) => self.ask(client, *ask),
             Op::Strange(choice) => self.strange(client, choice),
             Op::Delete => {
                 let Some(session) = self.clients[client].session.take() else {
@@ -240,8 +253,22 @@ impl Play {
         stream: Option<usize>,
         start: Option<Start>,
     ) -> ExchangeId {
+        self.send_bearing(client, request, None, markers, stream, start)
+    }
+
+    /// Sends a request that bears this, or whatever the dice say.
+    pub(super) fn send_bearing(
+        &mut self,
+        client: usize,
+        request: Request,
+        borne: Option<Borne>,
+        markers: Vec<String>,
+        stream: Option<usize>,
+        start: Option<Start>,
+    ) -> ExchangeId {
         let number = self.clients[client].next_request + 1;
-        let borne = self.choose_credential(client, number, start.is_some());
+        let borne =
+            borne.unwrap_or_else(|| self.choose_credential(client, number, start.is_some()));
         let must_refuse = self.must_refuse(borne) || self.troubled.sink_fails;
         let request = self.dress_credential(borne, request);
         let (request, address) = self.address(client, number, request);
@@ -494,7 +521,7 @@ impl Play {
     }
 
     /// A client that did not read begins to.
-    fn read_late(&mut self, client: usize, exchange: ExchangeId, how: How) {
+    pub(super) fn read_late(&mut self, client: usize, exchange: ExchangeId, how: How) {
         if let Some(after) = how.late.filter(|_| !how.unread) {
             self.count("slow reader");
             self.plan(after, client, 4, Act::Read(exchange));
@@ -557,7 +584,7 @@ impl Play {
     }
 }
 
-fn dress(request: Request, how: How) -> Request {
+pub(super) fn dress(request: Request, how: How) -> Request {
     let request = if how.unread || how.late.is_some() {
         request.unread()
     } else {

@@ -43,6 +43,14 @@ impl Play {
             self.owners.insert(session.clone(), borne);
             self.sessions.insert(session, *upstream);
         }
+        if self.modern.has(exchange) {
+            for event in events {
+                assert_eq!(event.id, None, "there is nothing to resume");
+                let text = String::from_utf8(event.data).expect("UTF-8");
+                self.modern_message(exchange, &text);
+            }
+            return;
+        }
         let stream = self.clients[client].asked[&exchange].stream;
         for event in events {
             let stream = stream.expect("only what may stream does");
@@ -217,8 +225,11 @@ impl Play {
                 "the length that was told"
             );
         }
-        if response.dropped {
+        if response.dropped && !self.modern.has(exchange) {
             self.count("dropped");
+        }
+        if self.modern.has(exchange) {
+            return self.modern_over(exchange);
         }
         let this = &mut self.clients[client];
         let asked = &this.asked[&exchange];
@@ -265,7 +276,7 @@ impl Play {
     }
 
     /// Whether a stream was closed since its token was not good any more.
-    fn token_ended(&mut self, exchange: ExchangeId) -> bool {
+    pub(in crate::play) fn token_ended(&mut self, exchange: ExchangeId) -> bool {
         let ended = self.world.audit().iter().any(|record| {
             record.event == AuditEvent::TokenEnded && record.exchange == Some(exchange)
         });
