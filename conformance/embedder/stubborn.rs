@@ -22,6 +22,7 @@ pub(crate) fn settings(said: &Path) -> Settings {
         .inherit(std::env::vars_os());
     let mut settings = Settings::new(child);
     settings.policy.startup_probe = false;
+    settings.policy.discover = false;
     settings.policy.limits.terminate_after = Duration::from_millis(50);
     settings.policy.limits.kill_after = Duration::from_millis(50);
     settings.audit = AuditSink::Off;

@@ -60,6 +60,7 @@ fn serve(verifiers: Vec<Verifier>, act: impl FnOnce(SocketAddr)) {
     settings.policy.auth.verifiers = verifiers;
     settings.policy.limits.verifier_time = Duration::from_millis(300);
     settings.policy.startup_probe = false;
+    settings.policy.discover = false;
     settings.audit = AuditSink::Off;
     settings.listen = vec![([127, 0, 0, 1], 0).into()];
     crate::serve(settings, act);

@@ -42,6 +42,8 @@ pub(super) struct Key {
     capabilities: Option<ClientCapabilities>,
     /// Whether it serves those who want log messages.
     logs: bool,
+    /// The one session that it serves, by a number of its own; `None` if it serves any.
+    session: Option<u32>,
 }
 
 /// A host that may be granted.
@@ -150,6 +152,7 @@ impl Gateway {
             principal: own.then(|| owner.principal().cloned()),
             capabilities: is_legacy.then(capabilities),
             logs: is_legacy && facts.wants_log,
+            session: None,
         }
     }
 
@@ -330,25 +333,25 @@ impl Gateway {
     }
 
     /// The host that a legacy session has its child from. `capabilities` are the client's, where the
-    /// child is told them.
+    /// child is told them; `session` is a number that no other has, in case it gets a child of its own.
     pub(super) fn host_for_session(
         &mut self,
         owner: &Owner,
         capabilities: Option<ClientCapabilities>,
+        session: u32,
         now: Now,
-    ) -> Option<UpstreamId> {
+    ) -> Result<UpstreamId, Refusal> {
         let own = matches!(self.policy.share, Share::PerSession | Share::PerPrincipal);
         let key = Key {
             principal: own.then(|| owner.principal().cloned()),
             capabilities,
             logs: false,
+            session: (self.policy.share == Share::PerSession).then_some(session),
         };
-        if self.policy.share == Share::PerSession {
-            return Some(self.open_host(key, now));
-        }
         match self.choose(&key, false, false, now) {
-            Ok(Choice::Granted(upstream)) => Some(upstream),
-            Ok(Choice::Wait) | Err(_) => None,
+            Ok(Choice::Granted(upstream)) => Ok(upstream),
+            Ok(Choice::Wait) => Err(Refusal::TooManySessions),
+            Err(refusal) => Err(refusal),
         }
     }
 
@@ -530,6 +533,18 @@ impl Gateway {
         self.end_host(upstream, end);
         self.serve_queue(now);
         self.serve_waiting(now);
+    }
+
+    /// Takes note that a session has ended that may have had its child from a host. One that served it
+    /// alone ends with it.
+    pub(super) fn leave_host(&mut self, session: UpstreamId, end: SessionEnd) {
+        let left = self.hosts.iter_mut().find_map(|(&upstream, host)| {
+            let served = host.sessions.remove(&session);
+            served.then_some((upstream, host.key.session))
+        });
+        if let Some((upstream, Some(_))) = left {
+            self.end_host(upstream, end);
+        }
     }
 
     /// Forgets a host, and ends it for good.

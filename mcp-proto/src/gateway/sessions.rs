@@ -200,8 +200,9 @@ impl Gateway {
         self.random.fill_bytes(&mut bytes);
         let session = SessionId::from_bytes(bytes);
         let nonce = self.random.next_u32();
-        let Some(purpose) = self.session_purpose(nonce, &owner, &capabilities, now) else {
-            return self.refuse_route(exchange, Refusal::ChildUnavailable);
+        let purpose = match self.session_purpose(nonce, &owner, &capabilities, now) {
+            Ok(purpose) => purpose,
+            Err(refusal) => return self.refuse_route(exchange, refusal),
         };
         let host = purpose.host();
         let upstream = self.open_child(Some((session, owner)), purpose, now);
@@ -245,7 +246,7 @@ impl Gateway {
         owner: &Owner,
         capabilities: &[u8],
         now: Now,
-    ) -> Option<Purpose> {
+    ) -> Result<Purpose, Refusal> {
         let shares = self.shares_sessions();
         let (discovered, capabilities) = match &self.server {
             Server::Modern {
@@ -258,10 +259,10 @@ impl Gateway {
                 let discovered = modern_server::discover_result(initialize);
                 (discovered, Some(ClientCapabilities::of(capabilities)))
             }
-            _ => return Some(Purpose::Session { nonce }),
+            _ => return Ok(Purpose::Session { nonce }),
         };
-        let host = self.host_for_session(owner, capabilities, now)?;
-        Some(Purpose::SharedSession {
+        let host = self.host_for_session(owner, capabilities, nonce, now)?;
+        Ok(Purpose::SharedSession {
             nonce,
             host,
             discovered,
@@ -334,9 +335,7 @@ impl Gateway {
     /// Takes a session out of the table, and records its end.
     pub(super) fn forget_session(&mut self, id: SessionId, end: SessionEnd) -> Option<Session> {
         let session = self.sessions.remove(&id)?;
-        for host in self.hosts.values_mut() {
-            host.sessions.remove(&session.upstream);
-        }
+        self.leave_host(session.upstream, end);
         if let Some(due) = session.expiry {
             self.expiries.remove(&(due, id));
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mcp_proto::Refusal;
+use mcp_proto::{Refusal, SealKey};
 
 use super::*;
 
@@ -165,7 +165,7 @@ fn a_round_that_nobody_comes_back_to_blocks_nobody_and_its_child_is_replaced() {
 
 #[test]
 fn a_round_that_comes_to_another_gateway_with_the_same_key_is_asked_again() {
-    let keyed = || finding_out(|policy| policy.seal_keys = vec![[1; 32]]);
+    let keyed = || finding_out(|policy| policy.seal_keys = vec![SealKey([1; 32])]);
     let mut scene = legacy(keyed());
     let (asked, child, _) = first(&mut scene);
     scene.says(child, &elicit("1", "one"));

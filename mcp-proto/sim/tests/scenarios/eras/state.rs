@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use mcp_proto::Policy;
 use mcp_proto::auth::{AuthPolicy, StaticToken, Token, Verifier};
+use mcp_proto::{Policy, SealKey};
 
 use super::*;
 
@@ -122,7 +122,7 @@ fn it_is_not_taken_from_anyone_else() {
 
 #[test]
 fn a_gateway_with_the_same_key_takes_it_and_one_with_another_does_not() {
-    let keyed = |key: u8| finding_out(|policy| policy.seal_keys = vec![[key; 32]]);
+    let keyed = |key: u8| finding_out(|policy| policy.seal_keys = vec![SealKey([key; 32])]);
     let (mut scene, host) = modern_only(keyed(1));
     let state = asked_for_input(&mut scene, host, &prompt("1"));
     for (key, is_taken) in [(1, true), (2, false)] {
@@ -136,7 +136,7 @@ fn a_gateway_with_the_same_key_takes_it_and_one_with_another_does_not() {
         }
     }
     // After the keys were changed, the old one is good for what is under way.
-    let changed = finding_out(|policy| policy.seal_keys = vec![[3; 32], [1; 32]]);
+    let changed = finding_out(|policy| policy.seal_keys = vec![SealKey([3; 32]), SealKey([1; 32])]);
     let (mut replica, its_host) = modern_only(changed);
     replica.ask(&retry(prompt("1"), &state));
     assert_eq!(method(&replica.hears_one(its_host)), "prompts/get");
