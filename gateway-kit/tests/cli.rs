@@ -269,6 +269,7 @@ fn every_option_names_itself_when_its_value_is_wrong() {
         ("cwd", &["", "/nowhere/at/all", "/etc/passwd"]),
         ("env", &["", "=x", "A B=c", "NOT_SET_ANYWHERE"]),
         ("startup-probe", &["", "maybe"]),
+        ("start-ahead", &["", "maybe"]),
         ("discover", &["", "maybe"]),
         ("share", &["", "some", "pool(0)", "pool(x)"]),
         ("seal-key-file", &["", "/nowhere/at/all", "/etc/passwd"]),

@@ -64,6 +64,9 @@ pub struct Policy {
     /// Whether the wrapped server is asked `server/discover`. If it is not, it is taken for one that has
     /// a handshake: for servers that fail at a question which they do not know.
     pub discover: bool,
+    /// Whether, while clients of 2026-07-28 come to a server that has a handshake, a child is kept started
+    /// for those who come next: they do not wait for its start.
+    pub start_ahead: bool,
     /// Who shares a child with whom.
     pub share: Share,
     /// What a `requestState` that goes through clients is sealed with: the first key seals, any opens.
@@ -89,6 +92,7 @@ impl Default for Policy {
             page: String::new(),
             startup_probe: true,
             discover: true,
+            start_ahead: true,
             share: Share::default(),
             seal_keys: Vec::new(),
             auth: AuthPolicy::default(),

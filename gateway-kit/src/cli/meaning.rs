@@ -117,6 +117,7 @@ impl Meaning {
             allowed_origins,
             startup_probe: switch(&mut reading, STARTUP_PROBE, defaults.startup_probe)?,
             discover: switch(&mut reading, DISCOVER, defaults.discover)?,
+            start_ahead: switch(&mut reading, START_AHEAD, defaults.start_ahead)?,
             share: reading.one(SHARE, defaults.share, value::share, |share| {
                 Value::from(value::share_text(*share))
             })?,

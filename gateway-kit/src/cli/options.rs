@@ -46,6 +46,7 @@ pub(crate) const CWD: &str = "cwd";
 pub(crate) const ENV: &str = "env";
 pub(crate) const STARTUP_PROBE: &str = "startup-probe";
 pub(crate) const DISCOVER: &str = "discover";
+pub(crate) const START_AHEAD: &str = "start-ahead";
 pub(crate) const SHARE: &str = "share";
 pub(crate) const SEAL_KEY_FILE: &str = "seal-key-file";
 pub(crate) const ADMIN: &str = "admin";
@@ -79,6 +80,7 @@ const OPTIONS: &[Spec] = &[
     Spec { name: ENV, value: "NAME[=VALUE]", shape: Shape::Many, help: "A variable for the server: NAME passes the gateway's own on" },
     Spec { name: STARTUP_PROBE, value: "on|off", shape: Shape::Switch, help: "Start the server once at the start, to see that it works, and again after starts that failed [default: on]" },
     Spec { name: DISCOVER, value: "on|off", shape: Shape::Switch, help: "Ask the server server/discover; off takes it for one that has initialize, for servers that fail at a question they do not know [default: on]" },
+    Spec { name: START_AHEAD, value: "on|off", shape: Shape::Switch, help: "Keep a child started for the clients of 2026-07-28 who come next, if the server has a handshake [default: on]" },
     Spec { name: SHARE, value: "SHARING", shape: Shape::One, help: "Who shares a child: auto, per-session, per-principal, shared, or pool(COUNT) [default: auto]" },
     Spec { name: SEAL_KEY_FILE, value: "FILE", shape: Shape::One, help: "Keys that seal requestState, 64 hexadecimal digits on each line, the newest first: the same for all replicas [default: one of its own]" },
     Spec { name: GUARD, value: "on|off", shape: Shape::Switch, help: "Keep a small process that ends the children if the gateway is killed [default: on]" },

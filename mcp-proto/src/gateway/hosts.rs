@@ -284,9 +284,9 @@ impl Gateway {
     /// Keeps a child started that is good for whoever comes next, so that a server which takes its time
     /// to start does not take it when somebody waits.
     fn start_ahead(&mut self, now: Now) {
-        let is_legacy = matches!(self.server, Server::Legacy { .. });
+        let is_wanted = self.policy.start_ahead && matches!(self.server, Server::Legacy { .. });
         let fits = self.hosts.len() < self.policy.limits.hosts;
-        if is_legacy && fits && self.ahead.is_none() && now.monotonic >= self.next_start {
+        if is_wanted && fits && self.ahead.is_none() && now.monotonic >= self.next_start {
             let upstream = self.open_child(None, Purpose::Host(Speaks::LegacyAhead), now);
             self.ahead = Some(upstream);
         }

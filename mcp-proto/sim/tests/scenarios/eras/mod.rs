@@ -26,6 +26,7 @@ const ELICITS: &str = r#"{"elicitation":{}}"#;
 fn finding_out(change: impl FnOnce(&mut Policy)) -> Policy {
     let mut policy = Policy {
         discover: true,
+        start_ahead: false,
         ..policy()
     };
     change(&mut policy);
