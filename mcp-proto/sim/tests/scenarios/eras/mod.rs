@@ -1,5 +1,6 @@
 //! Clients and servers of both eras, each with each.
 
+mod ahead;
 mod discovery;
 mod legacy_client;
 mod modern;
