@@ -59,6 +59,9 @@ use crate::translation::TranslationOutput;
 /// The `requestState` of no round of any call: a request that brings it is a call that begins anew.
 pub(crate) const NO_ROUND: &str = "0.0";
 
+/// What the ids of the machine's own requests begin with, before their numbers.
+const OWN_ID: &str = "gateway-";
+
 /// How long requests of the child's are gathered, so that what it asks at about the same time is
 /// asked of the client in one round.
 const GATHER_TIME: Duration = Duration::from_millis(10);
@@ -162,6 +165,7 @@ impl ModernServer {
             }
         }
         self.turn_timeout(now);
+        self.subscriptions_timeout(now);
         self.calls.forget(now.monotonic);
     }
 
@@ -172,7 +176,7 @@ impl ModernServer {
             Phase::Ready(_) | Phase::Failed => None,
         };
         let turn = self.turn.as_ref().and_then(Turn::due);
-        [opening, turn, self.calls.due()]
+        [opening, turn, self.calls.due(), self.subscriptions.due()]
             .into_iter()
             .flatten()
             .min()
@@ -210,13 +214,14 @@ impl ModernServer {
         self.client.has_any() && self.calls.has_asking_ghost()
     }
 
-    /// Sends the child a request of the machine's own.
-    fn tell_child(&mut self, method: &str, params: &str) {
+    /// Sends the child a request of the machine's own; gives its number.
+    fn tell_child(&mut self, method: &str, params: &str) -> u64 {
         self.own_requests += 1;
         self.line_for_child(format!(
-            "{{\"jsonrpc\":\"2.0\",\"id\":\"gateway-{}\",\"method\":\"{method}\",\"params\":{params}}}",
+            "{{\"jsonrpc\":\"2.0\",\"id\":\"{OWN_ID}{}\",\"method\":\"{method}\",\"params\":{params}}}",
             self.own_requests
         ));
+        self.own_requests
     }
 
     fn line_for_child(&mut self, mut line: String) {

@@ -1,13 +1,25 @@
 //! `subscriptions/listen` (MCP 2026-07-28, subscriptions) out of a legacy child's notifications.
+//!
+//! ```text
+//! Opening ──the child has subscribed to each resource, refused, or not answered in time──> Open
+//! ```
+//!
+//! What changes once a subscription is acknowledged must not be missed, so that it is acknowledged
+//! only when the child has answered for all that it is to tell of.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use super::error::{INTERNAL_ERROR, INVALID_PARAMS};
 use super::{ModernServer, Phase};
 use crate::envelope::{Envelope, Field};
+use crate::time::{Instant, Now};
 use crate::translation::json::members;
+
+/// How long the child may take to subscribe to a resource.
+pub(super) const SUBSCRIBE_TIME: Duration = Duration::from_secs(5);
 
 /// What a subscription to a resource costs beside its URI.
 const ENTRY_BYTES: usize = 128;
@@ -116,47 +128,65 @@ fn is_part(uri: &str, of: &str) -> bool {
     })
 }
 
-/// The open subscriptions, by the id of the request that opened each.
+struct Subscription {
+    filter: Filter,
+    /// What it waits for before it is acknowledged.
+    opening: Option<Opening>,
+}
+
+struct Opening {
+    /// How many of its resources the child has not answered for.
+    unanswered: usize,
+    until: Instant,
+}
+
+/// A resource that somebody subscribes to.
+#[derive(Default)]
+struct Resource {
+    subscribers: usize,
+    /// The request to subscribe to it, as long as it is not answered.
+    asked: Option<u64>,
+}
+
+/// The subscriptions, by the id of the request that opened each.
 #[derive(Default)]
 pub(super) struct Subscriptions {
-    open: BTreeMap<u64, Filter>,
-    /// How many of them have a resource, by its URI.
-    resources: BTreeMap<String, usize>,
+    open: BTreeMap<u64, Subscription>,
+    /// By URI.
+    resources: BTreeMap<String, Resource>,
+    /// The URIs that the child was asked to subscribe to and has not answered for, by the request.
+    asked: BTreeMap<u64, String>,
     bytes: usize,
 }
 
 impl Subscriptions {
-    /// Adds a subscription; gives the resources that nobody had subscribed to before.
-    fn insert(&mut self, id: u64, filter: Filter) -> Vec<String> {
-        let mut first = Vec::new();
-        for uri in &filter.resources {
-            self.bytes += uri.len() + ENTRY_BYTES;
-            let count = self.resources.entry(uri.clone()).or_default();
-            *count += 1;
-            if *count == 1 {
-                first.push(uri.clone());
-            }
-        }
-        self.open.insert(id, filter);
-        first
+    /// Adds a subscription to a resource; whether nobody had subscribed to it before.
+    fn retain(&mut self, uri: &str) -> bool {
+        self.bytes += uri.len() + ENTRY_BYTES;
+        let resource = self.resources.entry(uri.to_owned()).or_default();
+        resource.subscribers += 1;
+        resource.subscribers == 1
     }
 
-    /// Removes a subscription; gives the resources that nobody subscribes to any more. `None` if
-    /// there was none.
-    fn remove(&mut self, id: u64) -> Option<Vec<String>> {
-        let filter = self.open.remove(&id)?;
-        let mut last = Vec::new();
-        for uri in filter.resources {
-            self.bytes -= uri.len() + ENTRY_BYTES;
-            if let Some(count) = self.resources.get_mut(&uri) {
-                *count -= 1;
-                if *count == 0 {
-                    self.resources.remove(&uri);
-                    last.push(uri);
-                }
-            }
+    /// Removes a subscription to a resource; whether nobody subscribes to it any more.
+    fn release(&mut self, uri: &str) -> bool {
+        self.bytes -= uri.len() + ENTRY_BYTES;
+        let Some(resource) = self.resources.get_mut(uri) else {
+            return false;
+        };
+        resource.subscribers -= 1;
+        let is_last = resource.subscribers == 0;
+        if is_last {
+            let asked = resource.asked;
+            self.resources.remove(uri);
+            asked.and_then(|request| self.asked.remove(&request));
         }
-        Some(last)
+        is_last
+    }
+
+    fn is_unanswered(&self, uri: &str) -> bool {
+        let resource = self.resources.get(uri);
+        resource.is_some_and(|resource| resource.asked.is_some())
     }
 
     fn cost(filter: &Filter) -> usize {
@@ -166,12 +196,21 @@ impl Subscriptions {
 
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.open.is_empty() && self.resources.is_empty() && self.bytes == 0
+        self.open.is_empty()
+            && self.resources.is_empty()
+            && self.asked.is_empty()
+            && self.bytes == 0
+    }
+
+    /// When the next is to be acknowledged, whatever the child has answered.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let opening = self.open.values().filter_map(|it| it.opening.as_ref());
+        opening.map(|opening| opening.until).min()
     }
 }
 
 impl ModernServer {
-    pub(super) fn listen(&mut self, request: u64, document: &[u8], message: &Envelope) {
+    pub(super) fn listen(&mut self, request: u64, document: &[u8], message: &Envelope, now: Now) {
         let Phase::Ready(server) = &self.phase else {
             return;
         };
@@ -195,20 +234,117 @@ impl ModernServer {
         {
             return self.refuse(request, INTERNAL_ERROR, "There are too many subscriptions.");
         }
-        let params = json!({"notifications": filter.to_json()});
+        let mut unanswered = 0;
+        for uri in &filter.resources {
+            if self.subscriptions.retain(uri) {
+                self.subscribe(uri);
+            }
+            unanswered += usize::from(self.subscriptions.is_unanswered(uri));
+        }
+        let opening = Opening {
+            unanswered,
+            until: now.monotonic + SUBSCRIBE_TIME,
+        };
+        let subscription = Subscription {
+            filter,
+            opening: Some(opening),
+        };
+        self.subscriptions.open.insert(request, subscription);
+        if unanswered == 0 {
+            self.acknowledge(request);
+        }
+    }
+
+    fn subscribe(&mut self, uri: &str) {
+        let asked = self.tell_child("resources/subscribe", &json!({"uri": uri}).to_string());
+        if let Some(resource) = self.subscriptions.resources.get_mut(uri) {
+            resource.asked = Some(asked);
+            self.subscriptions.asked.insert(asked, uri.to_owned());
+        }
+    }
+
+    fn unsubscribe(&mut self, uri: &str) {
+        self.tell_child("resources/unsubscribe", &json!({"uri": uri}).to_string());
+    }
+
+    /// Takes the child's answer to a request of the machine's own.
+    pub(super) fn subscribed(&mut self, asked: u64, is_refused: bool) {
+        let Some(uri) = self.subscriptions.asked.remove(&asked) else {
+            return;
+        };
+        if let Some(resource) = self.subscriptions.resources.get_mut(&uri) {
+            resource.asked = None;
+        }
+        let mut waited = Vec::new();
+        for (&id, subscription) in &mut self.subscriptions.open {
+            if let Some(opening) = &mut subscription.opening
+                && subscription.filter.resources.contains(&uri)
+            {
+                opening.unanswered -= 1;
+                waited.push((id, opening.unanswered == 0));
+            }
+        }
+        for (id, is_done) in waited {
+            if is_refused {
+                self.leave_out(id, &uri);
+            }
+            if is_done {
+                self.acknowledge(id);
+            }
+        }
+    }
+
+    /// Takes a resource out of what a subscription is to deliver. Whether nobody else wants it.
+    fn leave_out(&mut self, subscription: u64, uri: &str) -> bool {
+        let Some(subscription) = self.subscriptions.open.get_mut(&subscription) else {
+            return false;
+        };
+        subscription.filter.resources.remove(uri) && self.subscriptions.release(uri)
+    }
+
+    /// Begins to deliver what the child has subscribed to.
+    fn acknowledge(&mut self, request: u64) {
+        let Some(subscription) = self.subscriptions.open.get_mut(&request) else {
+            return;
+        };
+        subscription.opening = None;
+        let params = json!({"notifications": subscription.filter.to_json()});
         self.notify(request, "notifications/subscriptions/acknowledged", params);
-        for uri in self.subscriptions.insert(request, filter) {
-            self.tell_child("resources/subscribe", &json!({"uri": uri}).to_string());
+    }
+
+    /// Acknowledges the subscriptions that have waited long enough, without what the child has not
+    /// answered for.
+    pub(super) fn subscriptions_timeout(&mut self, now: Now) {
+        let is_due = |subscription: &Subscription| {
+            let opening = subscription.opening.as_ref();
+            opening.is_some_and(|opening| opening.until <= now.monotonic)
+        };
+        let open = self.subscriptions.open.iter();
+        let due = open.filter(|(_, subscription)| is_due(subscription));
+        let due: Vec<u64> = due.map(|(&id, _)| id).collect();
+        for id in due {
+            let resources = self.subscriptions.open.get(&id).into_iter();
+            let resources = resources.flat_map(|it| &it.filter.resources);
+            let late = resources.filter(|uri| self.subscriptions.is_unanswered(uri));
+            let late: Vec<String> = late.cloned().collect();
+            for uri in late {
+                if self.leave_out(id, &uri) {
+                    self.unsubscribe(&uri);
+                }
+            }
+            self.acknowledge(id);
         }
     }
 
     /// Ends a subscription, which is not answered. Whether there was one.
     pub(super) fn unlisten(&mut self, request: u64) -> bool {
-        let Some(last) = self.subscriptions.remove(request) else {
+        let Some(subscription) = self.subscriptions.open.remove(&request) else {
             return false;
         };
-        for uri in last {
-            self.tell_child("resources/unsubscribe", &json!({"uri": uri}).to_string());
+        for uri in subscription.filter.resources {
+            if self.subscriptions.release(&uri) {
+                self.unsubscribe(&uri);
+            }
         }
         true
     }
@@ -216,7 +352,7 @@ impl ModernServer {
     /// Tells the subscribers of what has changed, here or at another child that runs the same server.
     pub(crate) fn handle_change(&mut self, change: &Change) {
         let open = self.subscriptions.open.iter();
-        let takers = open.filter(|(_, filter)| filter.takes(change));
+        let takers = open.filter(|(_, it)| it.opening.is_none() && it.filter.takes(change));
         let takers: Vec<u64> = takers.map(|(&id, _)| id).collect();
         for subscription in takers {
             let params = match change {

@@ -45,7 +45,7 @@ impl ModernServer {
                 let frame = parts.concat().into();
                 self.outputs.push_back(TranslationOutput::ToClient(frame));
             }
-            (Phase::Ready(_), CallKind::Listen) => self.listen(request, line, message),
+            (Phase::Ready(_), CallKind::Listen) => self.listen(request, line, message, now),
             (Phase::Ready(_), _) => self.call(request, kind, line, message, now),
         }
     }

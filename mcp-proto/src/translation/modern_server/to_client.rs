@@ -3,7 +3,7 @@
 use super::error::INTERNAL_ERROR;
 use super::result::complete;
 use super::subscriptions::Change;
-use super::{ModernServer, number};
+use super::{ModernServer, OWN_ID, number};
 use crate::decimal::Decimal;
 use crate::envelope::{Envelope, Field};
 use crate::framing::{Text, splice};
@@ -11,11 +11,14 @@ use crate::time::Now;
 use crate::translation::TranslationOutput;
 
 impl ModernServer {
-    /// Takes the child's answer to a call. Those to requests of the machine's own are of no use.
+    /// Takes the child's answer to a call, or to a request of the machine's own.
     pub(super) fn answer(&mut self, text: Text<'_>, message: &Envelope, now: Now) {
         let document = text.as_bytes();
-        let id = message.raw(Field::Id, document).and_then(number);
-        let Some(id) = id else {
+        let own = message.text(Field::Id, document);
+        if let Some(own) = own.and_then(|id| id.strip_prefix(OWN_ID)?.parse().ok()) {
+            return self.subscribed(own, message.get(Field::Error).is_some());
+        }
+        let Some(id) = message.raw(Field::Id, document).and_then(number) else {
             return;
         };
         self.calls.lay(id);

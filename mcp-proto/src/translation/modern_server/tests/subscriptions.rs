@@ -1,12 +1,37 @@
 use super::*;
 use crate::translation::modern_server::Change;
+use crate::translation::modern_server::subscriptions::SUBSCRIBE_TIME;
 
-fn listen(script: &mut Script, id: u64, filter: Value) -> Value {
+fn ask_to_listen(script: &mut Script, id: u64, filter: Value) {
     script.request(id, "subscriptions/listen", json!({"notifications": filter}));
+}
+
+/// What the client is told that the subscription delivers.
+fn acknowledged(script: &mut Script, id: u64) -> Value {
     let heard = script.client_hears();
     assert_eq!(heard["method"], "notifications/subscriptions/acknowledged");
     assert_eq!(heard["params"]["_meta"], subscription(id));
     heard["params"]["notifications"].clone()
+}
+
+/// Listens, at a child that subscribes to everything at once.
+fn listen(script: &mut Script, id: u64, filter: Value) -> Value {
+    ask_to_listen(script, id, filter);
+    for heard in script.to_child.clone() {
+        if heard["method"] == "resources/subscribe" {
+            script.child(json!({"id": heard["id"], "result": {}}));
+        }
+    }
+    acknowledged(script, id)
+}
+
+/// The child hears that it is to subscribe to this; gives the request's id.
+#[track_caller]
+fn child_hears_subscribe(script: &mut Script, uri: &str) -> Value {
+    let heard = script.child_hears();
+    assert_eq!(heard["method"], "resources/subscribe");
+    assert_eq!(heard["params"], json!({"uri": uri}));
+    heard["id"].clone()
 }
 
 fn subscription(id: u64) -> Value {
@@ -38,9 +63,7 @@ fn what_the_server_can_tell_of_is_acknowledged_first() {
     let nothing = json!({"toolsListChanged": false, "promptsListChanged": true});
     assert_eq!(listen(&mut script, 2, nothing), json!({}));
     for uri in ["a:b", "a:c"] {
-        let heard = script.child_hears();
-        assert_eq!(heard["method"], "resources/subscribe");
-        assert_eq!(heard["params"], json!({"uri": uri}));
+        child_hears_subscribe(&mut script, uri);
     }
     script.all_is_quiet();
     cancel(&mut script, 1);
@@ -202,4 +225,107 @@ fn subscriptions_are_bounded() {
     assert_eq!(script.client_hears()["error"]["code"], -32603);
     cancel(&mut script, 2);
     listen(&mut script, 5, json!({}));
+}
+
+#[test]
+fn what_is_acknowledged_is_delivered_from_then_on() {
+    let mut script = Script::ready("{}");
+    let filter = json!({"toolsListChanged": true, "resourceSubscriptions": ["a:b", "a:c"]});
+    ask_to_listen(&mut script, 1, filter.clone());
+    let first = child_hears_subscribe(&mut script, "a:b");
+    let second = child_hears_subscribe(&mut script, "a:c");
+    script.child(json!({"id": second, "result": {}}));
+    updated(&mut script, "a:c");
+    script.child(json!({"method": "notifications/tools/list_changed"}));
+    script.all_is_quiet();
+    script.child(json!({"id": first, "result": {}}));
+    assert_eq!(acknowledged(&mut script, 1), filter);
+    script.child(json!({"id": first, "result": {}}));
+    script.all_is_quiet();
+    updated(&mut script, "a:b");
+    assert_eq!(script.client_hears()["params"]["uri"], "a:b");
+    cancel(&mut script, 1);
+    assert!(script.is_empty());
+}
+
+#[test]
+fn who_comes_later_waits_for_the_same_answer() {
+    for is_refused in [false, true] {
+        let mut script = Script::ready("{}");
+        let filter = json!({"resourceSubscriptions": ["a:b"]});
+        ask_to_listen(&mut script, 1, filter.clone());
+        ask_to_listen(&mut script, 2, filter.clone());
+        let asked = child_hears_subscribe(&mut script, "a:b");
+        script.all_is_quiet();
+        let answer = if is_refused { "error" } else { "result" };
+        script.child(json!({"id": asked, answer: {"code": -32002, "message": "Not found"}}));
+        let delivered = if is_refused { json!({}) } else { filter };
+        assert_eq!(acknowledged(&mut script, 1), delivered);
+        assert_eq!(acknowledged(&mut script, 2), delivered);
+        script.all_is_quiet();
+        cancel(&mut script, 1);
+        cancel(&mut script, 2);
+        assert!(script.is_empty());
+    }
+}
+
+#[test]
+fn what_the_child_refuses_is_left_out_and_asked_for_anew() {
+    let mut script = Script::ready("{}");
+    let filter = json!({"resourceSubscriptions": ["a:b", "a:c"]});
+    ask_to_listen(&mut script, 1, filter);
+    let refused = child_hears_subscribe(&mut script, "a:b");
+    let taken = child_hears_subscribe(&mut script, "a:c");
+    script.child(json!({"id": refused, "error": {"code": -32002, "message": "Not found"}}));
+    script.child(json!({"id": taken, "result": {}}));
+    assert_eq!(
+        acknowledged(&mut script, 1),
+        json!({"resourceSubscriptions": ["a:c"]})
+    );
+    updated(&mut script, "a:b");
+    script.all_is_quiet();
+    listen(&mut script, 2, json!({"resourceSubscriptions": ["a:b"]}));
+    child_hears_subscribe(&mut script, "a:b");
+    script.all_is_quiet();
+}
+
+#[test]
+fn a_child_that_does_not_answer_is_not_waited_for_long() {
+    let mut script = Script::ready("{}");
+    let filter = json!({"toolsListChanged": true, "resourceSubscriptions": ["a:b", "a:c"]});
+    ask_to_listen(&mut script, 1, filter);
+    let late = child_hears_subscribe(&mut script, "a:b");
+    let taken = child_hears_subscribe(&mut script, "a:c");
+    script.child(json!({"id": taken, "result": {}}));
+    script.pass(SUBSCRIBE_TIME);
+    assert_eq!(
+        acknowledged(&mut script, 1),
+        json!({"toolsListChanged": true, "resourceSubscriptions": ["a:c"]})
+    );
+    let heard = script.child_hears();
+    assert_eq!(heard["method"], "resources/unsubscribe");
+    assert_eq!(heard["params"], json!({"uri": "a:b"}));
+    script.child(json!({"id": late, "result": {}}));
+    updated(&mut script, "a:b");
+    script.all_is_quiet();
+    cancel(&mut script, 1);
+    assert!(script.is_empty());
+}
+
+#[test]
+fn a_subscription_that_waits_can_be_cancelled() {
+    let mut script = Script::ready("{}");
+    let filter = json!({"resourceSubscriptions": ["a:b"]});
+    ask_to_listen(&mut script, 1, filter.clone());
+    let first = child_hears_subscribe(&mut script, "a:b");
+    cancel(&mut script, 1);
+    assert_eq!(script.child_hears()["method"], "resources/unsubscribe");
+    ask_to_listen(&mut script, 2, filter.clone());
+    let second = child_hears_subscribe(&mut script, "a:b");
+    script.child(json!({"id": first, "result": {}}));
+    script.all_is_quiet();
+    script.child(json!({"id": second, "result": {}}));
+    assert_eq!(acknowledged(&mut script, 2), filter);
+    cancel(&mut script, 2);
+    assert!(script.is_empty());
 }
