@@ -256,6 +256,7 @@ impl LegacyServer {
 
     /// The session does not wait for this request any more.
     pub(super) fn cancelled(&mut self, id: u64) {
+        self.subscriptions.cancelled(id);
         let Some(call) = self.calls.remove(id) else {
             return;
         };

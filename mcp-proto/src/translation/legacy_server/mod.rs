@@ -113,7 +113,7 @@ impl LegacyServer {
             return;
         }
         if self.subscriptions.is_open(reference) {
-            self.subscriptions.ended(reference, document, message);
+            self.listen_ended(reference, document, message);
         } else if let Some((id, call)) = self.calls.answered(reference) {
             self.answered(id, call, text, document, message);
         }

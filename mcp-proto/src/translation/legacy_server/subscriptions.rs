@@ -2,14 +2,17 @@
 //!
 //! A listen cannot be changed, so another is opened when the client subscribes or unsubscribes. The
 //! one before it delivers until the new one is acknowledged: from then on only the new one does,
-//! and no notification comes twice or never.
+//! and no notification comes twice or never. The client's request is answered then, too: what
+//! changes once it is answered must not be missed, and the server may have refused.
 
 use std::collections::BTreeSet;
 
+use super::calls::TOO_MUCH;
 use super::handshake::Offer;
 use super::{LegacyServer, Output, code, members};
 use crate::envelope::{Envelope, Field};
 use crate::framing::Text;
+use crate::translation::json;
 use crate::upstream::message::is_method;
 
 /// Most resources that a session can be subscribed to.
@@ -35,6 +38,9 @@ pub(super) struct Subscriptions {
     opening: Option<u64>,
     /// Whether the server has ended the listen that should be open.
     ended: bool,
+    /// The requests to subscribe that are answered once the listen that opens is acknowledged:
+    /// the session's id, and the resource.
+    unanswered: Vec<(u64, Box<str>)>,
 }
 
 impl Subscriptions {
@@ -46,6 +52,7 @@ impl Subscriptions {
             active: None,
             opening: None,
             ended: false,
+            unanswered: Vec::new(),
         }
     }
 
@@ -58,23 +65,14 @@ impl Subscriptions {
         self.offer.updates
     }
 
+    /// The session does not wait for this request any more.
+    pub(super) fn cancelled(&mut self, id: u64) {
+        self.unanswered.retain(|&(other, _)| other != id);
+    }
+
     /// Whether this is one of the listens.
     pub(super) fn is_open(&self, reference: u64) -> bool {
         [self.active, self.opening].contains(&Some(reference))
-    }
-
-    /// The server has ended a listen. Another is opened with the session's next request, and not
-    /// before: a server that ends every one at once is not asked without end.
-    pub(super) fn ended(&mut self, reference: u64, document: &[u8], message: &Envelope) {
-        if self.active == Some(reference) {
-            self.active = None;
-        } else {
-            self.opening = None;
-        }
-        let code = message.raw(Field::ErrorCode, document);
-        let is_unknown = code == Some(code::METHOD_NOT_FOUND.to_string().as_bytes());
-        // The one that is being opened is as good as the one that has ended.
-        self.ended = self.opening.is_none() && !is_unknown;
     }
 
     pub(super) fn is_to_be_reopened(&self) -> bool {
@@ -118,6 +116,36 @@ impl LegacyServer {
         self.subscriptions.opening = Some(reference);
     }
 
+    /// The server has ended a listen. Another is opened with the session's next request, and not
+    /// before: a server that ends every one at once is not asked without end.
+    pub(super) fn listen_ended(&mut self, reference: u64, document: &[u8], message: &Envelope) {
+        let subscriptions = &mut self.subscriptions;
+        if subscriptions.active == Some(reference) {
+            subscriptions.active = None;
+        } else {
+            subscriptions.opening = None;
+        }
+        let code = message.raw(Field::ErrorCode, document);
+        let is_unknown = code == Some(code::METHOD_NOT_FOUND.to_string().as_bytes());
+        // The one that is being opened is as good as the one that has ended.
+        subscriptions.ended = subscriptions.opening.is_none() && !is_unknown;
+        if subscriptions.opening.is_none() {
+            self.answer_subscribers(&BTreeSet::new());
+        }
+    }
+
+    /// Answers the requests to subscribe, now that it is known which resources the server tells of.
+    fn answer_subscribers(&mut self, told_of: &BTreeSet<String>) {
+        for (id, uri) in std::mem::take(&mut self.subscriptions.unanswered) {
+            if told_of.contains(&*uri) {
+                self.result(id, b"{}");
+            } else {
+                self.subscriptions.uris.remove(&uri);
+                self.error(id, code::INTERNAL_ERROR, "The server did not subscribe");
+            }
+        }
+    }
+
     pub(super) fn listen_request(&self, reference: u64, filter: &str) -> String {
         format!(
             "{{\"jsonrpc\":\"2.0\",\"id\":{reference},\"method\":\"subscriptions/listen\",\
@@ -141,13 +169,14 @@ impl LegacyServer {
     ) {
         // A server may end it so too (MCP 2026-07-28 schema, `CancelledNotification`).
         if is_method(message, document, "notifications/cancelled") {
-            return self.subscriptions.ended(reference, document, message);
+            return self.listen_ended(reference, document, message);
         }
         // The first is the acknowledgement.
         if self.subscriptions.opening == Some(reference) {
             self.subscriptions.opening = None;
             let replaced = self.subscriptions.active.replace(reference);
             self.cancel(replaced);
+            self.answer_subscribers(&told_of(document, message));
         }
         let method = message.text(Field::Method, document);
         if method.is_some_and(|method| DELIVERED.contains(&&*method)) {
@@ -163,19 +192,47 @@ impl LegacyServer {
         let Some(uri) = message.text(Field::Uri, line) else {
             return self.error(id, code::INVALID_PARAMS, "uri is not a string");
         };
-        let uris = &mut self.subscriptions.uris;
-        let changed = if !subscribes {
-            uris.remove(&*uri)
-        } else if uris.contains(&*uri) {
-            false
-        } else if uris.len() >= MOST_URIS || uri.len() > self.limits.target_bytes {
+        let subscriptions = &mut self.subscriptions;
+        let uris = &mut subscriptions.uris;
+        if !subscribes {
+            if uris.remove(&*uri) {
+                self.listen();
+            }
+            // It was subscribed to for as long as anybody wanted.
+            let unanswered = self
+                .subscriptions
+                .unanswered
+                .extract_if(.., |(_, of)| **of == *uri);
+            for (subscribed, _) in unanswered.collect::<Vec<_>>() {
+                self.result(subscribed, b"{}");
+            }
+            return self.result(id, b"{}");
+        }
+        let is_new = !uris.contains(&*uri);
+        if is_new && (uris.len() >= MOST_URIS || uri.len() > self.limits.target_bytes) {
             return self.error(id, code::INVALID_PARAMS, "Too many subscriptions");
-        } else {
-            uris.insert(uri.into())
-        };
-        self.result(id, b"{}");
-        if changed {
+        }
+        let waits = subscriptions.unanswered.iter().any(|(_, of)| **of == *uri);
+        if !subscriptions.begun || !is_new && !waits {
+            uris.insert(uri.into());
+            return self.result(id, b"{}");
+        }
+        if subscriptions.unanswered.len() >= self.limits.calls_per_session {
+            return self.error(id, code::INTERNAL_ERROR, TOO_MUCH);
+        }
+        subscriptions.unanswered.push((id, (*uri).into()));
+        if is_new {
+            uris.insert(uri.into());
             self.listen();
         }
     }
+}
+
+/// The resources that an acknowledgement names.
+fn told_of(document: &[u8], message: &Envelope) -> BTreeSet<String> {
+    let filter = message.raw(Field::Notifications, document);
+    let filter = filter.and_then(json::members).unwrap_or_default();
+    let uris = filter.get("resourceSubscriptions");
+    let uris = uris.and_then(|uris| serde_json::from_str(uris.get()).ok());
+    uris.unwrap_or_default()
 }

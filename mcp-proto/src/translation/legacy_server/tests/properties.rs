@@ -349,7 +349,10 @@ impl World {
             Step::Acknowledge(at) => {
                 if let Some(reference) = pick(&self.listens, at) {
                     let method = "notifications/subscriptions/acknowledged";
-                    self.server.child_says(reference, json!({"method": method}));
+                    let uris = json!({"resourceSubscriptions": ["a:0", "a:1"]});
+                    let params = json!({"notifications": uris});
+                    self.server
+                        .child_says(reference, json!({"method": method, "params": params}));
                 }
             }
             Step::EndListen(at) => {
@@ -414,6 +417,10 @@ proptest! {
                 world.server.child_answers(reference, json!({"of": id}));
                 world.settle();
             }
+        }
+        for reference in std::mem::take(&mut world.listens) {
+            world.server.child_answers(reference, json!({}));
+            world.settle();
         }
         prop_assert!(world.waiting.is_empty(), "{:?}", world.waiting);
         prop_assert!(world.server.server.calls.is_empty());
