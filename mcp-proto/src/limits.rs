@@ -47,7 +47,7 @@ pub struct Limits {
     /// Most open GET streams in one session; one more is 503.
     pub streams_per_session: usize,
 
-    /// Most children at once that serve requests of 2026-07-28.
+    /// Most children at once that serve requests of 2026-07-28. One person has at most half of them.
     pub hosts: usize,
     /// Time without a request after which a child with a handshake ends that serves such requests.
     pub idle_host_time: Duration,
@@ -106,7 +106,8 @@ pub struct Limits {
     pub request_time: Duration,
     /// Time that a call may take however much progress it reports.
     pub request_time_max: Duration,
-    /// Time that a client may take to answer a request from the child.
+    /// Time that a client may take to answer a request from the child. A client without session has
+    /// but a few seconds if others wait for the child.
     pub client_answer_time: Duration,
 
     /// Time from a child's stdin closing to SIGTERM.

@@ -11,13 +11,14 @@
 //! ```
 //!
 //! More children are started instead, up to [`Limits::hosts`](crate::Limits::hosts); beyond that, calls
-//! wait for their turn.
+//! wait for their turn (`giving_way.rs`). One person has at most half of them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::giving_way::PRESS_TIME;
 use super::{Facts, Gateway, GatewayOutput, ModernFacts, Owner, Phase, Server};
 use crate::audit::SessionEnd;
 use crate::auth::Principal;
@@ -37,9 +38,11 @@ const MOST_TASKS: usize = 4096;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Key {
     /// Whose it is; `None` if it is everybody's.
-    principal: Option<Option<Principal>>,
+    pub(super) principal: Option<Option<Principal>>,
     /// What its child was told that the client can do; `None` for a child without handshake.
     capabilities: Option<ClientCapabilities>,
+    /// Whether that is a person, of whom there may be many.
+    is_person: bool,
     /// Whether it serves those who want log messages.
     logs: bool,
     /// The one session that it serves, by a number of its own; `None` if it serves any.
@@ -48,12 +51,12 @@ pub(super) struct Key {
 
 /// A host that may be granted.
 pub(super) struct Host {
-    key: Key,
+    pub(super) key: Key,
     phase: Phase,
-    /// Whether an exclusive call has been granted that is not over.
-    taken: bool,
+    /// The exclusive call that has been granted and is not over.
+    pub(super) taken: Option<Taken>,
     /// Whether its child must not be given anything further.
-    spent: bool,
+    pub(super) spent: bool,
     /// Whether its child has answered anything yet.
     opened: bool,
     last_seen: Instant,
@@ -65,12 +68,22 @@ pub(super) struct Host {
     pub(super) sessions: BTreeSet<UpstreamId>,
 }
 
+/// An exclusive call.
+#[derive(Clone, Copy)]
+pub(super) struct Taken {
+    pub(super) since: Instant,
+    /// When its host was told last that others wait.
+    pub(super) pressed: Option<Instant>,
+}
+
 /// A call that waits for a host.
 pub(super) struct Queued {
     pub(super) exchange: ExchangeId,
-    key: Key,
+    pub(super) key: Key,
     exclusive: bool,
     pub(super) deadline: Instant,
+    /// When it has the next host told that it waits.
+    pub(super) presses_at: Instant,
 }
 
 /// Which host serves a request.
@@ -135,6 +148,7 @@ impl Gateway {
                     key,
                     exclusive,
                     deadline,
+                    presses_at: now.monotonic + PRESS_TIME,
                 });
             }
             Err(refusal) => self.refuse_route(exchange, refusal),
@@ -150,6 +164,7 @@ impl Gateway {
         let capabilities = || ClientCapabilities::of(&facts.capabilities);
         Key {
             principal: own.then(|| owner.principal().cloned()),
+            is_person: own && owner.is_person(),
             capabilities: is_legacy.then(capabilities),
             logs: is_legacy && facts.wants_log,
             session: None,
@@ -186,7 +201,7 @@ impl Gateway {
         let good = |host: &Host| host.key == *key && !host.spent;
         let own = self.hosts.iter().filter(|(_, host)| good(host));
         let count = own.clone().count();
-        let free = own.filter(|(_, host)| !(exclusive && host.taken));
+        let free = own.filter(|(_, host)| !(exclusive && host.taken.is_some()));
         // Of a pool the one that has rested longest takes its turn; else the first, which is warm.
         let free = match self.policy.share {
             Share::Pool(_) => free.min_by_key(|(_, host)| host.last_seen),
@@ -194,12 +209,7 @@ impl Gateway {
         };
         let free = free.map(|(&upstream, _)| upstream);
         let free = free.filter(|_| !(exclusive && ahead));
-        let most = match self.policy.share {
-            Share::Shared => 1,
-            Share::Pool(most) => most.get(),
-            _ if key.capabilities.is_none() => 1,
-            _ => usize::MAX,
-        };
+        let most = self.most(key);
         let grows = match self.policy.share {
             Share::Pool(_) => count < most,
             _ => free.is_none() && count < most,
@@ -213,7 +223,8 @@ impl Gateway {
                 None => Err(Refusal::ChildUnavailable),
             };
         }
-        if self.hosts.len() < self.policy.limits.hosts {
+        let own_full = self.has_its_share(key);
+        if !own_full && self.hosts.len() < self.policy.limits.hosts {
             return Ok(Choice::Granted(self.open_host(key.clone(), now)));
         }
         if let Some(upstream) = free {
@@ -224,7 +235,10 @@ impl Gateway {
             .hosts
             .iter()
             .filter(|(_, host)| {
-                host.phase == Phase::Live && !host.taken && host.sessions.is_empty()
+                host.phase == Phase::Live
+                    && host.taken.is_none()
+                    && host.sessions.is_empty()
+                    && (!own_full || host.key.principal == key.principal)
             })
             .min_by_key(|(_, host)| host.last_seen)
             .map(|(&upstream, _)| upstream);
@@ -236,6 +250,25 @@ impl Gateway {
             true => Ok(Choice::Wait),
             false => Err(Refusal::TooManyCalls),
         }
+    }
+
+    /// How many hosts there may be for the same.
+    pub(super) fn most(&self, key: &Key) -> usize {
+        match self.policy.share {
+            Share::Shared => 1,
+            Share::Pool(most) => most.get(),
+            _ if key.capabilities.is_none() => 1,
+            _ => usize::MAX,
+        }
+    }
+
+    /// Whether a person has as many hosts as one may.
+    pub(super) fn has_its_share(&self, key: &Key) -> bool {
+        let own = || {
+            let hosts = self.hosts.values();
+            hosts.filter(|host| host.key.principal == key.principal)
+        };
+        key.is_person && own().count() >= (self.policy.limits.hosts / 2).max(1)
     }
 
     fn open_host(&mut self, key: Key, now: Now) -> UpstreamId {
@@ -268,7 +301,7 @@ impl Gateway {
             Host {
                 key,
                 phase: Phase::Live,
-                taken: false,
+                taken: None,
                 spent: false,
                 opened: false,
                 last_seen: now.monotonic,
@@ -316,7 +349,12 @@ impl Gateway {
         now: Now,
     ) {
         if let Some(host) = self.hosts.get_mut(&upstream) {
-            host.taken |= exclusive;
+            if exclusive {
+                host.taken = Some(Taken {
+                    since: now.monotonic,
+                    pressed: None,
+                });
+            }
             host.last_seen = now.monotonic;
         }
         if let Some(child) = self.children.get_mut(&upstream) {
@@ -344,6 +382,7 @@ impl Gateway {
         let own = matches!(self.policy.share, Share::PerSession | Share::PerPrincipal);
         let key = Key {
             principal: own.then(|| owner.principal().cloned()),
+            is_person: own && owner.is_person(),
             capabilities,
             logs: false,
             session: (self.policy.share == Share::PerSession).then_some(session),
@@ -442,7 +481,7 @@ impl Gateway {
             }
             if due > now.monotonic {
                 self.expire_host_at(upstream, due);
-            } else if host.taken || !host.sessions.is_empty() {
+            } else if host.taken.is_some() || !host.sessions.is_empty() {
                 let later = now.monotonic + host.ttl;
                 self.expire_host_at(upstream, later);
             } else {
@@ -454,7 +493,7 @@ impl Gateway {
     /// Hears that a host's exclusive call is over.
     pub(super) fn host_freed(&mut self, upstream: UpstreamId, spent: bool, now: Now) {
         if let Some(host) = self.hosts.get_mut(&upstream) {
-            host.taken = false;
+            host.taken = None;
             host.spent |= spent;
         }
         if spent {

@@ -19,6 +19,7 @@
 //! many there were, and the upstream is dropped once it has seen them all.
 
 mod admission;
+mod giving_way;
 mod health;
 mod hosts;
 mod listing;
@@ -374,6 +375,7 @@ impl Gateway {
         }
         self.expire_hosts(now);
         self.expire_queue(now);
+        self.press(now);
         while let Some(&(due, id)) = self.expiries.first()
             && due <= now.monotonic
         {
@@ -405,6 +407,7 @@ impl Gateway {
             self.expiries.first().map(|&(due, _)| due),
             self.host_expiries.first().map(|&(due, _)| due),
             self.queue.front().map(|queued| queued.deadline),
+            self.queue.iter().map(|queued| queued.presses_at).min(),
             self.authenticator.poll_timeout(),
             self.probe_due(),
         ];

@@ -41,7 +41,7 @@ impl Owner {
     }
 
     /// Whether it is a person, of whom there may be many.
-    fn is_person(&self) -> bool {
+    pub(super) fn is_person(&self) -> bool {
         self.verifier
             .is_some_and(|verifier| verifier != VerifierKind::Static)
     }

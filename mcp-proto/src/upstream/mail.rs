@@ -64,6 +64,9 @@ pub(crate) enum Letter {
     Drain { until: Instant },
     /// A child that was started ahead is for clients of these capabilities: canonical JSON.
     Assign { capabilities: Bytes },
+    /// Others wait for a child: a call that is parked at this one, because its client has to answer
+    /// first, is given up if that takes long.
+    GiveWay,
     /// Something that subscribers want to hear of has changed, as another child of theirs says.
     Changed(Change),
 

@@ -9,6 +9,8 @@
 //! Nothing in a child's request says which call it is for. So one call at a time may have the client
 //! asked, and the others wait for their turn.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::capabilities::Asked;
@@ -20,6 +22,9 @@ use crate::modern::Level;
 use crate::time::{Instant, Now};
 use crate::translation::TranslationOutput;
 use crate::translation::json::{is_object, members};
+
+/// How long a client may take to answer though others wait for the child.
+pub(super) const LEAST_ANSWER_TIME: Duration = Duration::from_secs(5);
 
 /// The one call at a time that may have the client asked, or that logs.
 pub(super) struct Turn {
@@ -39,7 +44,7 @@ pub(super) struct Turn {
 enum State {
     Running,
     Gathering { until: Instant },
-    Parked { until: Instant },
+    Parked { since: Instant, until: Instant },
 }
 
 /// A request of the child's for the client.
@@ -68,7 +73,7 @@ impl Turn {
     pub(super) fn due(&self) -> Option<Instant> {
         match self.state {
             State::Running => None,
-            State::Gathering { until } | State::Parked { until } => Some(until),
+            State::Gathering { until } | State::Parked { until, .. } => Some(until),
         }
     }
 }
@@ -196,6 +201,7 @@ impl ModernServer {
         };
         turn.round += 1;
         turn.state = State::Parked {
+            since: now.monotonic,
             until: now.monotonic + self.limits.client_answer_time,
         };
         let state = format!("{}.{}", turn.call, turn.round);
@@ -287,6 +293,16 @@ impl ModernServer {
         }
     }
 
+    /// Takes note that others wait for a child: they do not wait long for a client to answer.
+    pub(crate) fn give_way(&mut self, now: Now) {
+        if let Some(turn) = &mut self.turn
+            && let State::Parked { since, until } = &mut turn.state
+        {
+            *until = (*until).min(*since + LEAST_ANSWER_TIME);
+            self.turn_timeout(now);
+        }
+    }
+
     /// Does what is due for the one call.
     pub(super) fn turn_timeout(&mut self, now: Now) {
         let Some(turn) = &self.turn else {
@@ -294,7 +310,7 @@ impl ModernServer {
         };
         match turn.state {
             State::Gathering { until } if until <= now.monotonic => self.ask(now),
-            State::Parked { until } if until <= now.monotonic => {
+            State::Parked { until, .. } if until <= now.monotonic => {
                 let (call, answered) = (turn.call, turn.answer.is_some());
                 if answered {
                     self.calls.remove(call);

@@ -155,6 +155,11 @@ impl Host {
                     server.handle_change(&change);
                 }
             }
+            Letter::GiveWay => {
+                if let Some(server) = &mut self.server {
+                    server.give_way(now);
+                }
+            }
             Letter::Expire {
                 granted,
                 last_seen,

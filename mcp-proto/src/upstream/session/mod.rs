@@ -158,7 +158,10 @@ impl Session {
                 self.child.seen += 1;
                 self.child.refuse(sender.exchange, Refusal::SessionNotFound);
             }
-            Letter::Assign { .. } | Letter::Changed(_) | Letter::ToHost { .. } => {}
+            Letter::Assign { .. }
+            | Letter::Changed(_)
+            | Letter::GiveWay
+            | Letter::ToHost { .. } => {}
         }
         self.settle(now);
     }

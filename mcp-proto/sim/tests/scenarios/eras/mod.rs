@@ -2,6 +2,7 @@
 
 mod ahead;
 mod discovery;
+mod giving_way;
 mod legacy_client;
 mod modern;
 mod parameters;

@@ -6,18 +6,18 @@ use mcp_proto::{Refusal, SealKey};
 
 use super::*;
 
-fn elicit(id: &str, message: &str) -> String {
+pub(super) fn elicit(id: &str, message: &str) -> String {
     format!(
         r#"{{"jsonrpc":"2.0","id":{id},"method":"elicitation/create","params":{{"mode":"form","message":"{message}","requestedSchema":{{"type":"object","properties":{{}}}}}}}}"#
     )
 }
 
-fn asking() -> Ask {
+pub(super) fn asking() -> Ask {
     prompt("1").capabilities(ELICITS)
 }
 
 /// The call again, with the state of a round and an answer to each of these.
-fn retry(state: &str, answers: &[(&str, &str)]) -> Ask {
+pub(super) fn retry(state: &str, answers: &[(&str, &str)]) -> Ask {
     let answers: Vec<_> = answers
         .iter()
         .map(|(key, text)| {
@@ -32,7 +32,7 @@ fn retry(state: &str, answers: &[(&str, &str)]) -> Ask {
 
 /// Makes a call at a child of its own.
 #[track_caller]
-fn first(scene: &mut Scene) -> (Asked, UpstreamId, String) {
+pub(super) fn first(scene: &mut Scene) -> (Asked, UpstreamId, String) {
     let asked = scene.ask(&asking());
     let child = scene.new_child();
     assert_eq!(method(&scene.hears_one(child)), "initialize");
@@ -44,7 +44,7 @@ fn first(scene: &mut Scene) -> (Asked, UpstreamId, String) {
 
 /// The round that a call has ended with: what is asked, by its key, and the state.
 #[track_caller]
-fn round(scene: &mut Scene, asked: Asked) -> (Vec<(String, String)>, String) {
+pub(super) fn round(scene: &mut Scene, asked: Asked) -> (Vec<(String, String)>, String) {
     // What is asked at about the same time is gathered.
     scene.wait(Duration::from_millis(20));
     let body = answer(scene, asked);
@@ -121,20 +121,17 @@ fn what_is_not_answered_is_asked_again() {
 
 #[test]
 fn a_round_that_nobody_comes_back_to_blocks_nobody_and_its_child_is_replaced() {
-    let mut scene = legacy(limited(|limits| {
-        limits.hosts = 2;
-        limits.client_answer_time = Duration::from_secs(30);
-    }));
+    let mut scene = legacy(limited(|limits| limits.hosts = 2));
     let (abandoned, child, minted) = first(&mut scene);
     scene.says(child, &elicit("1", "one"));
     let (_, state) = round(&mut scene, abandoned);
     // Others have a child of their own meanwhile.
     let (other, other_child, other_minted) = first(&mut scene);
     let waits = scene.ask(&asking());
-    scene.wait_secs(29);
+    scene.wait_secs(4);
     assert_eq!(scene.hears(child), [""; 0]);
     assert!(scene.is_waiting(waits));
-    scene.wait_secs(1);
+    scene.wait_secs(2);
     let lines = scene.hears(child);
     let cancelled = lines.iter().map(|line| json(line)).find(|line| {
         line["method"] == "notifications/cancelled" && line["params"]["requestId"] == json(&minted)

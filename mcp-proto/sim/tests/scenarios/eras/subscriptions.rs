@@ -116,12 +116,23 @@ fn it_outlives_every_time_that_a_call_has() {
     assert_eq!(scene.messages(asked).len(), 2);
 }
 
+/// A legacy child answers the handshake, and does what the first subscription asks for.
+#[track_caller]
+fn subscribes(scene: &mut Scene, child: UpstreamId) {
+    let line = scene.hears_one(child);
+    assert_eq!(method(&line), "initialize");
+    scene.says(child, &result("0", INITIALIZED));
+    let lines = scene.hears(child);
+    assert_eq!(method(&lines[1]), "resources/subscribe");
+    scene.says(child, &result(&json(&lines[1])["id"].to_string(), "{}"));
+}
+
 #[test]
 fn of_a_legacy_child_it_is_acknowledged_fed_and_ended_by_the_gateway() {
     let mut scene = legacy(finding_out(|_| {}));
     let asked = scene.ask(&listen("\"s\""));
     let child = scene.new_child();
-    shakes_hands(&mut scene, child);
+    subscribes(&mut scene, child);
     let acknowledged = &scene.messages(asked)[0];
     assert_eq!(acknowledged["method"], ACKNOWLEDGED);
     assert_eq!(
@@ -158,7 +169,7 @@ fn what_one_child_tells_of_reaches_those_who_listen_at_another_of_the_same_princ
     let mut scene = legacy(finding_out(|_| {}));
     let asked = scene.ask(&listen("1"));
     let listening = scene.new_child();
-    shakes_hands(&mut scene, listening);
+    subscribes(&mut scene, listening);
     scene.ask(&prompt("2").capabilities(ELICITS));
     let other = scene.new_child();
     shakes_hands(&mut scene, other);

@@ -295,6 +295,44 @@ fn a_state_that_makes_no_sense_is_refused() {
 }
 
 #[test]
+fn a_round_gives_way_once_its_client_has_had_some_time() {
+    for (before, after) in [(5, 0), (60, 0), (2, 3), (0, 5)] {
+        let [before, after] = [before, after].map(Duration::from_secs);
+        let mut script = parked();
+        script.pass(before);
+        script.all_is_quiet();
+        script.server.give_way(script.now);
+        script.drain();
+        if !after.is_zero() {
+            script.pass(after - Duration::from_millis(20));
+            script.all_is_quiet();
+            script.gathered();
+        }
+        assert_eq!(script.child_hears()["method"], "notifications/cancelled");
+        assert_eq!(script.child_hears()["error"]["code"], -32603);
+        assert!(script.server.is_free() && script.server.is_spent());
+        let state = json!({"requestState": "1.1", "inputResponses": {"request-1": {}}});
+        script.request(2, "tools/call", state);
+        assert_eq!(script.child_hears()["id"], 2, "it begins anew");
+    }
+}
+
+#[test]
+fn a_call_that_is_not_parked_does_not_give_way() {
+    let mut script = Script::ready(ALL);
+    script.server.give_way(script.now);
+    script.request(1, "tools/call", json!({}));
+    script.child_hears();
+    script.server.give_way(script.now);
+    script.child(json!({"id": 0, "method": "roots/list"}));
+    script.server.give_way(script.now);
+    script.gathered();
+    script.client_hears();
+    script.pass(Duration::from_secs(60));
+    script.all_is_quiet();
+}
+
+#[test]
 fn a_round_that_nobody_comes_back_for_frees_its_child() {
     let mut script = parked();
     script.request(2, "tools/call", json!({}));
