@@ -40,7 +40,7 @@ pub(super) struct Key {
     /// Whose it is; `None` if it is everybody's.
     pub(super) principal: Option<Option<Principal>>,
     /// What its child was told that the client can do; `None` for a child without handshake.
-    capabilities: Option<ClientCapabilities>,
+    pub(super) capabilities: Option<ClientCapabilities>,
     /// Whether that is a person, of whom there may be many.
     is_person: bool,
     /// Whether it serves those who want log messages.
@@ -64,6 +64,8 @@ pub(super) struct Host {
     ttl: Duration,
     /// Its entry in [`Gateway::host_expiries`].
     expiry: Option<Instant>,
+    /// The resources that have subscribers at its child.
+    pub(super) subscribed: BTreeSet<Box<str>>,
     /// The legacy sessions that have their child from it.
     pub(super) sessions: BTreeSet<UpstreamId>,
 }
@@ -307,9 +309,11 @@ impl Gateway {
                 last_seen: now.monotonic,
                 ttl,
                 expiry: None,
+                subscribed: BTreeSet::new(),
                 sessions: BTreeSet::new(),
             },
         );
+        self.follow_siblings(upstream);
         self.expire_host_at(upstream, now.monotonic + ttl);
         upstream
     }
@@ -503,23 +507,6 @@ impl Gateway {
         self.serve_queue(now);
     }
 
-    /// Tells the other children of the same principal what has changed.
-    pub(super) fn host_changed(&mut self, upstream: UpstreamId, change: &modern_server::Change) {
-        let Some(host) = self.hosts.get(&upstream) else {
-            return;
-        };
-        let principal = &host.key.principal;
-        let others = self.hosts.iter().filter(|&(&other, host)| {
-            other != upstream && host.key.principal == *principal && host.key.capabilities.is_some()
-        });
-        for (&other, _) in others {
-            self.outputs.push_back(GatewayOutput::ToUpstream {
-                upstream: other,
-                mail: UpstreamMail(upstream::Letter::Changed(change.clone())),
-            });
-        }
-    }
-
     /// Remembers which child has a task.
     pub(super) fn task_begun(&mut self, upstream: UpstreamId, task: Box<str>) {
         // With one child for all there is nothing to remember.
@@ -609,6 +596,12 @@ impl Gateway {
             self.host_expiries.remove(&(due, upstream));
         }
         self.tasks.retain(|&(_, holder)| holder != upstream);
+        let uris: Vec<_> = host.subscribed.into_iter().collect();
+        if !uris.is_empty() {
+            self.tell_siblings(&host.key, upstream, || {
+                upstream::Letter::Unfollow(uris.clone())
+            });
+        }
         host.sessions
     }
 }

@@ -10,7 +10,7 @@ use crate::id::{ExchangeId, UpstreamId};
 use crate::modern::{CallKind, Origin};
 use crate::request_id::RequestId;
 use crate::time::Instant;
-use crate::translation::modern_server::Change;
+use crate::translation::modern_server::{Change, Interest};
 use crate::upstream::Request;
 
 /// Mail for the [`Gateway`](crate::Gateway), from an [`Exchange`](crate::Exchange) or an
@@ -147,6 +147,8 @@ pub(crate) enum News {
     Free { spent: bool },
     /// Something that subscribers want to hear of has changed at a host's child.
     Changed(Change),
+    /// Whether there are subscribers of a resource at a host's child.
+    Interest(Interest),
     /// A host's child has begun a task by this id.
     Task(Box<str>),
     /// The child answered `initialize`: the session is open. Of a host: the child works.

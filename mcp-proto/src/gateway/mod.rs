@@ -26,6 +26,7 @@ mod listing;
 mod mail;
 mod probe;
 mod sessions;
+mod siblings;
 mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

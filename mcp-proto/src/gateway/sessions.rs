@@ -416,6 +416,7 @@ impl Gateway {
             (News::Ended(end), None, _) => self.host_ended(upstream, end, now),
             (News::Free { spent }, ..) => self.host_freed(upstream, spent, now),
             (News::Changed(change), ..) => self.host_changed(upstream, &change),
+            (News::Interest(interest), ..) => self.host_interest(upstream, interest),
             (News::Task(task), ..) => self.task_begun(upstream, task),
             // The session ended meanwhile: what its upstream says of it is late.
             _ => {}

@@ -69,6 +69,10 @@ pub(crate) enum Letter {
     GiveWay,
     /// Something that subscribers want to hear of has changed, as another child of theirs says.
     Changed(Change),
+    /// There are subscribers of these resources at another child of theirs.
+    Follow(Vec<Box<str>>),
+    /// There are none any more.
+    Unfollow(Vec<Box<str>>),
 
     /// A legacy session says something to the host that it has its child from.
     ToHost { from: UpstreamId, letter: ToHost },

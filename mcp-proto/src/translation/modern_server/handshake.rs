@@ -105,6 +105,7 @@ impl ModernServer {
                 self.line_for_child(
                     "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}".to_owned(),
                 );
+                self.follow_all();
             }
             None => self.phase = Phase::Failed,
         }

@@ -7,7 +7,7 @@
 //! What changes once a subscription is acknowledged must not be missed, so that it is acknowledged
 //! only when the child has answered for all that it is to tell of.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -144,8 +144,28 @@ struct Opening {
 #[derive(Default)]
 struct Resource {
     subscribers: usize,
+    /// How many children that run the same server have subscribers of it.
+    followers: usize,
     /// The request to subscribe to it, as long as it is not answered.
     asked: Option<u64>,
+    /// Whether the child has subscribed to it.
+    is_subscribed: bool,
+}
+
+impl Resource {
+    /// Whether the child is to be asked to subscribe to it.
+    fn is_to_be_asked(&self) -> bool {
+        self.asked.is_none() && !self.is_subscribed
+    }
+}
+
+/// Whether there are subscribers of a resource here.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Interest {
+    /// There are now.
+    Begun(String),
+    /// There are none any more.
+    Ended(String),
 }
 
 /// The subscriptions, by the id of the request that opened each.
@@ -157,31 +177,47 @@ pub(super) struct Subscriptions {
     /// The URIs that the child was asked to subscribe to and has not answered for, by the request.
     asked: BTreeMap<u64, String>,
     bytes: usize,
+    /// What those at other children that run the same server have not heard of.
+    interests: VecDeque<Interest>,
 }
 
 impl Subscriptions {
-    /// Adds a subscription to a resource; whether nobody had subscribed to it before.
+    /// Adds a subscription to a resource; whether the child is to be asked for it.
     fn retain(&mut self, uri: &str) -> bool {
         self.bytes += uri.len() + ENTRY_BYTES;
         let resource = self.resources.entry(uri.to_owned()).or_default();
         resource.subscribers += 1;
-        resource.subscribers == 1
+        if resource.subscribers == 1 {
+            self.interests.push_back(Interest::Begun(uri.to_owned()));
+        }
+        resource.is_to_be_asked()
     }
 
     /// Removes a subscription to a resource; whether nobody subscribes to it any more.
     fn release(&mut self, uri: &str) -> bool {
         self.bytes -= uri.len() + ENTRY_BYTES;
-        let Some(resource) = self.resources.get_mut(uri) else {
+        if let Some(resource) = self.resources.get_mut(uri) {
+            resource.subscribers -= 1;
+            if resource.subscribers == 0 {
+                self.interests.push_back(Interest::Ended(uri.to_owned()));
+            }
+        }
+        self.forget(uri)
+    }
+
+    /// Forgets a resource that nobody subscribes to; whether the child had been asked for it.
+    fn forget(&mut self, uri: &str) -> bool {
+        let of_use = |resource: &Resource| resource.subscribers + resource.followers > 0;
+        if self.resources.get(uri).is_none_or(of_use) {
+            return false;
+        }
+        let Some(resource) = self.resources.remove(uri) else {
             return false;
         };
-        resource.subscribers -= 1;
-        let is_last = resource.subscribers == 0;
-        if is_last {
-            let asked = resource.asked;
-            self.resources.remove(uri);
-            asked.and_then(|request| self.asked.remove(&request));
+        if let Some(request) = resource.asked {
+            self.asked.remove(&request);
         }
-        is_last
+        !resource.is_to_be_asked()
     }
 
     fn is_unanswered(&self, uri: &str) -> bool {
@@ -274,6 +310,7 @@ impl ModernServer {
         };
         if let Some(resource) = self.subscriptions.resources.get_mut(&uri) {
             resource.asked = None;
+            resource.is_subscribed = !is_refused;
         }
         let mut waited = Vec::new();
         for (&id, subscription) in &mut self.subscriptions.open {
@@ -294,7 +331,7 @@ impl ModernServer {
         }
     }
 
-    /// Takes a resource out of what a subscription is to deliver. Whether nobody else wants it.
+    /// Takes a resource out of what a subscription is to deliver. Whether the child is to be told.
     fn leave_out(&mut self, subscription: u64, uri: &str) -> bool {
         let Some(subscription) = self.subscriptions.open.get_mut(&subscription) else {
             return false;
@@ -347,6 +384,49 @@ impl ModernServer {
             }
         }
         true
+    }
+
+    /// Has the child tell of what is subscribed to at another one that runs the same server, too: what
+    /// changes at one of them need not be told by the other.
+    pub(crate) fn follow(&mut self, uri: &str) {
+        let resources = &mut self.subscriptions.resources;
+        let resource = resources.entry(uri.to_owned()).or_default();
+        resource.followers += 1;
+        let is_first = resource.is_to_be_asked();
+        let can = self
+            .server()
+            .is_some_and(|server| server.resources_subscribe);
+        if can && is_first {
+            self.subscribe(uri);
+        }
+    }
+
+    /// Takes back one [`ModernServer::follow`].
+    pub(crate) fn unfollow(&mut self, uri: &str) {
+        if let Some(resource) = self.subscriptions.resources.get_mut(uri) {
+            resource.followers = resource.followers.saturating_sub(1);
+        }
+        if self.subscriptions.forget(uri) {
+            self.unsubscribe(uri);
+        }
+    }
+
+    /// Has the child tell of what was to be followed before it was known whether it can.
+    pub(super) fn follow_all(&mut self) {
+        if self
+            .server()
+            .is_some_and(|server| server.resources_subscribe)
+        {
+            let uris: Vec<_> = self.subscriptions.resources.keys().cloned().collect();
+            for uri in uris {
+                self.subscribe(&uri);
+            }
+        }
+    }
+
+    /// The next resource that has got its first subscriber here, or has lost its last, until `None`.
+    pub(crate) fn poll_interest(&mut self) -> Option<Interest> {
+        self.subscriptions.interests.pop_front()
     }
 
     /// Tells the subscribers of what has changed, here or at another child that runs the same server.

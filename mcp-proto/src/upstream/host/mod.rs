@@ -155,6 +155,20 @@ impl Host {
                     server.handle_change(&change);
                 }
             }
+            Letter::Follow(uris) => {
+                for uri in &uris {
+                    if let Some(server) = &mut self.server {
+                        server.follow(uri);
+                    }
+                }
+            }
+            Letter::Unfollow(uris) => {
+                for uri in &uris {
+                    if let Some(server) = &mut self.server {
+                        server.unfollow(uri);
+                    }
+                }
+            }
             Letter::GiveWay => {
                 if let Some(server) = &mut self.server {
                     server.give_way(now);
@@ -341,6 +355,9 @@ impl Host {
         }
         while let Some(change) = self.server.as_mut().and_then(|it| it.poll_change()) {
             self.child.news(News::Changed(change));
+        }
+        while let Some(interest) = self.server.as_mut().and_then(|it| it.poll_interest()) {
+            self.child.news(News::Interest(interest));
         }
         let busy = self.is_busy();
         let seen = self.child.seen;

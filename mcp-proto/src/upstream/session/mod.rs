@@ -161,6 +161,8 @@ impl Session {
             Letter::Assign { .. }
             | Letter::Changed(_)
             | Letter::GiveWay
+            | Letter::Follow(_)
+            | Letter::Unfollow(_)
             | Letter::ToHost { .. } => {}
         }
         self.settle(now);

@@ -180,3 +180,32 @@ fn what_one_child_tells_of_reaches_those_who_listen_at_another_of_the_same_princ
     assert_eq!(scene.messages(asked)[1]["method"], CHANGED);
     scene.assert_nothing_is_left();
 }
+
+#[test]
+fn a_resource_that_is_subscribed_to_at_one_child_is_followed_at_all_of_the_same_principals() {
+    let mut scene = legacy(finding_out(|_| {}));
+    scene.ask(&prompt("1").capabilities(ELICITS));
+    let before = scene.new_child();
+    shakes_hands(&mut scene, before);
+    let asked = scene.ask(&listen("1"));
+    let listening = scene.new_child();
+    subscribes(&mut scene, listening);
+    assert_eq!(method(&scene.hears_one(before)), "resources/subscribe");
+    scene.ask(&prompt("2").capabilities(r#"{"roots":{}}"#));
+    let after = scene.new_child();
+    assert_eq!(method(&scene.hears_one(after)), "initialize");
+    scene.says(after, &result("0", INITIALIZED));
+    assert_eq!(method(&scene.hears(after)[1]), "resources/subscribe");
+    for child in [before, after] {
+        scene.says(
+            child,
+            r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"file:///a"}}"#,
+        );
+    }
+    assert_eq!(scene.messages(asked).len(), 3);
+    scene.exits(listening);
+    for child in [before, after] {
+        assert_eq!(method(&scene.hears_one(child)), "resources/unsubscribe");
+    }
+    scene.assert_nothing_is_left();
+}

@@ -1,6 +1,6 @@
 use super::*;
-use crate::translation::modern_server::Change;
 use crate::translation::modern_server::subscriptions::SUBSCRIBE_TIME;
+use crate::translation::modern_server::{Change, Interest};
 
 fn ask_to_listen(script: &mut Script, id: u64, filter: Value) {
     script.request(id, "subscriptions/listen", json!({"notifications": filter}));
@@ -327,5 +327,98 @@ fn a_subscription_that_waits_can_be_cancelled() {
     script.child(json!({"id": second, "result": {}}));
     assert_eq!(acknowledged(&mut script, 2), filter);
     cancel(&mut script, 2);
+    assert!(script.is_empty());
+}
+
+#[test]
+fn siblings_are_to_follow_what_has_subscribers_here() {
+    let mut script = Script::ready("{}");
+    let uri = || "a:b".to_owned();
+    listen(&mut script, 1, json!({"resourceSubscriptions": ["a:b"]}));
+    listen(&mut script, 2, json!({"resourceSubscriptions": ["a:b"]}));
+    assert_eq!(script.server.poll_interest(), Some(Interest::Begun(uri())));
+    cancel(&mut script, 1);
+    assert_eq!(script.server.poll_interest(), None);
+    cancel(&mut script, 2);
+    assert_eq!(script.server.poll_interest(), Some(Interest::Ended(uri())));
+    script.server.follow("a:b");
+    assert_eq!(
+        script.server.poll_interest(),
+        None,
+        "each speaks for itself"
+    );
+}
+
+#[test]
+fn what_siblings_follow_the_child_is_asked_for_and_tells_of() {
+    let mut script = Script::opening("{}");
+    script.server.follow("a:b");
+    script.initialize();
+    let asked = child_hears_subscribe(&mut script, "a:b");
+    script.server.follow("a:b");
+    script.drain();
+    script.all_is_quiet();
+    updated(&mut script, "a:b");
+    let change = Change::Resource("a:b".to_owned());
+    assert_eq!(script.server.poll_change(), Some(change));
+
+    // Who subscribes here waits for the same answer, and stays when the siblings go.
+    let filter = json!({"resourceSubscriptions": ["a:b"]});
+    ask_to_listen(&mut script, 1, filter.clone());
+    script.all_is_quiet();
+    script.child(json!({"id": asked, "result": {}}));
+    assert_eq!(acknowledged(&mut script, 1), filter);
+    script.server.unfollow("a:b");
+    script.server.unfollow("a:b");
+    script.drain();
+    script.all_is_quiet();
+    cancel(&mut script, 1);
+    assert_eq!(script.child_hears()["method"], "resources/unsubscribe");
+
+    // And the other way round.
+    listen(&mut script, 2, filter);
+    script.child_hears();
+    script.server.follow("a:b");
+    cancel(&mut script, 2);
+    script.all_is_quiet();
+    script.server.unfollow("a:b");
+    script.drain();
+    assert_eq!(script.child_hears()["method"], "resources/unsubscribe");
+    script.all_is_quiet();
+    while script.server.poll_interest().is_some() {}
+    assert!(script.is_empty());
+}
+
+#[test]
+fn what_was_refused_for_a_siblings_sake_is_asked_for_anew() {
+    let mut script = Script::ready("{}");
+    script.server.follow("a:b");
+    script.drain();
+    let asked = child_hears_subscribe(&mut script, "a:b");
+    script.child(json!({"id": asked, "error": {"code": -32002, "message": "Not found"}}));
+    let filter = json!({"resourceSubscriptions": ["a:b"]});
+    ask_to_listen(&mut script, 1, filter.clone());
+    let asked = child_hears_subscribe(&mut script, "a:b");
+    script.child(json!({"id": asked, "error": {"code": -32002, "message": "Not found"}}));
+    assert_eq!(acknowledged(&mut script, 1), json!({}));
+    script.server.unfollow("a:b");
+    script.server.unfollow("a:b");
+    cancel(&mut script, 1);
+    script.all_is_quiet();
+    assert!(script.is_empty());
+}
+
+#[test]
+fn a_child_that_cannot_tell_is_asked_for_nothing_by_siblings() {
+    let mut script = Script::opening("{}");
+    script.server.follow("a:b");
+    script.child_hears();
+    script.child(json!({"id": 0, "result": {"capabilities": {"resources": {}}}}));
+    script.child_hears();
+    script.server.follow("a:c");
+    script.server.unfollow("a:b");
+    script.server.unfollow("a:c");
+    script.drain();
+    script.all_is_quiet();
     assert!(script.is_empty());
 }
