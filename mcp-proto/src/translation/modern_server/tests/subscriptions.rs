@@ -397,7 +397,7 @@ fn what_was_refused_for_a_siblings_sake_is_asked_for_anew() {
     let asked = child_hears_subscribe(&mut script, "a:b");
     script.child(json!({"id": asked, "error": {"code": -32002, "message": "Not found"}}));
     let filter = json!({"resourceSubscriptions": ["a:b"]});
-    ask_to_listen(&mut script, 1, filter.clone());
+    ask_to_listen(&mut script, 1, filter);
     let asked = child_hears_subscribe(&mut script, "a:b");
     script.child(json!({"id": asked, "error": {"code": -32002, "message": "Not found"}}));
     assert_eq!(acknowledged(&mut script, 1), json!({}));
