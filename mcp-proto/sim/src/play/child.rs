@@ -102,6 +102,28 @@ impl Mind {
         }
     }
 
+    /// Has read a call that came by a translation.
+    pub(super) fn takes(&mut self, call: &str) {
+        self.unanswered.insert(call.to_owned());
+    }
+
+    /// Whether it has not answered a call, nor heard that it is cancelled.
+    pub(super) fn is_at(&self, call: &str) -> bool {
+        self.unanswered.contains(call) && !self.cancelled.contains(call)
+    }
+
+    /// Ends a call for now by asking for something; the marker of what it asks is returned.
+    pub(super) fn asks(&mut self, call: &str) -> String {
+        self.unanswered.remove(call);
+        self.said += 1;
+        format!("s{}.{}.{}", self.client, self.ordinal, self.said)
+    }
+
+    /// Hears that a call is cancelled that came by a translation.
+    pub(super) fn cancels(&mut self, call: &str) {
+        self.cancelled.insert(call.to_owned());
+    }
+
     /// Answers `initialize`.
     pub(super) fn opens(&mut self, minted: &str, world: &mut World, refuses: bool) {
         let version = self.start.version;

@@ -67,6 +67,8 @@ pub(super) struct Said {
 
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
+    /// Whether clients have answers from a translation, which writes their envelopes anew.
+    pub(super) rewrites_envelopes: bool,
     pub(super) sent: BTreeMap<String, Sent>,
     pub(super) said: BTreeMap<String, Said>,
 }
@@ -138,7 +140,15 @@ impl Ledger {
         assert_eq!(said.read, 1, "a client reads twice: {text}");
         let expected = said.template.replace(ID, known).replace(TOKEN, known);
         let expected = expected.trim().replace(['\n', '\r'], " ");
-        assert_eq!(text, expected, "a payload was changed");
+        if self.rewrites_envelopes {
+            let raw = |text| {
+                let members = fields(text).into_iter();
+                members.map(|(name, raw)| (name, raw.get().to_owned()))
+            };
+            assert!(raw(text).eq(raw(&expected)), "{text} was {expected}");
+        } else {
+            assert_eq!(text, expected, "a payload was changed");
+        }
     }
 }
 

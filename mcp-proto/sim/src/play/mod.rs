@@ -137,6 +137,13 @@ enum Act {
         step: usize,
     },
     Round(Box<Round>),
+    /// A server does what a legacy session's call has it do.
+    SessionStep {
+        upstream: UpstreamId,
+        call: String,
+        step: usize,
+        what: char,
+    },
 }
 
 /// When it happens; whose it is; which of several at once; in the order of being planned.
@@ -193,7 +200,10 @@ impl Play {
             troubled: Troubled::default(),
             minds: BTreeMap::new(),
             sessions: BTreeMap::new(),
-            ledger: Ledger::default(),
+            ledger: Ledger {
+                rewrites_envelopes: !eras.server.has_handshake(),
+                ..Ledger::default()
+            },
             modern: Modern::new(eras),
             outside,
             owners: BTreeMap::new(),
@@ -413,8 +423,7 @@ impl Play {
             } => self.tell(number, token, wrong),
             Act::TakeBack => self.take_back(),
             Act::Says { upstream, line } => {
-                self.world.child_writes(upstream, line.as_bytes());
-                self.world.child_writes(upstream, b"\n");
+                self.server_says(upstream, &line);
             }
             Act::Move {
                 upstream,
@@ -422,6 +431,12 @@ impl Play {
                 step,
             } => self.server_moves(upstream, &leg, step),
             Act::Round(round) => self.return_round(&round),
+            Act::SessionStep {
+                upstream,
+                call,
+                step,
+                what,
+            } => self.session_step(upstream, &call, step, what),
             Act::Trouble(trouble) => self.befall(trouble),
             Act::Leave(exchange) => self.world.leave(exchange),
         }

@@ -315,10 +315,13 @@ impl Play {
         let marker = format!("c{client}.i{n}");
         let version = start.version;
         let template = format!(
-            "{{\"jsonrpc\":\"2.0\",\"id\":{ID},\"method\":\"initialize\",\"params\":{{\"protocolVersion\":\"{version}\",\n\"marker\":\"{marker}\"}}}}"
+            "{{\"jsonrpc\":\"2.0\",\"id\":{ID},\"method\":\"initialize\",\"params\":{{\"protocolVersion\":\"{version}\",\n\"capabilities\":{{\"elicitation\":{{}}}},\"marker\":\"{marker}\"}}}}"
         );
         let stream = this.new_stream(How::default());
-        this.streams[stream].version = version.to_owned();
+        // A translation speaks no revision that has to be offered to it.
+        let is_offered = version == "2024-11-05" && self.ledger.rewrites_envelopes;
+        let spoken = if is_offered { "2025-11-25" } else { version };
+        spoken.clone_into(&mut this.streams[stream].version);
         this.calls.push(Call {
             marker: marker.clone(),
             id: id.clone(),

@@ -7,6 +7,7 @@ mod asks;
 mod plan;
 mod received;
 mod server;
+mod sessions;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -17,6 +18,7 @@ use mcp_proto::{ExchangeId, Instant, Limits, Share, UpstreamId};
 pub(super) use self::plan::{Ask, plan};
 pub(super) use self::received::Round;
 use self::server::Server;
+use super::child::Mind;
 use super::plan::Tone;
 use super::tokens::Borne;
 use crate::rng::Seed;
@@ -76,11 +78,10 @@ impl Eras {
             pool,
         ]);
         let is_modern = |dice: &mut crate::Rng| match server {
-            // Legacy clients have their server from a translation that is played in scenarios.
-            Speaks::Modern => true,
-            // Nor are they played where lateness may have the server taken for one without handshake.
+            // No legacy client is played where lateness may have the server taken for one without
+            // handshake.
             Speaks::Both if !tone.calm => true,
-            Speaks::Handshake | Speaks::Both => dice.percent(40),
+            _ => dice.percent(40),
         };
         let clients: Vec<_> = (0..clients).map(|_| is_modern(dice)).collect();
         limits.idle_host_time = Duration::from_secs(50);
@@ -184,6 +185,10 @@ pub(super) struct Modern {
     sent: BTreeMap<String, ExchangeId>,
     words: BTreeMap<String, Word>,
     servers: BTreeMap<UpstreamId, Server>,
+    /// What children have in mind for legacy clients, by the client.
+    sessions: BTreeMap<usize, Mind>,
+    /// Where the calls of their sessions are.
+    session_calls: BTreeMap<String, UpstreamId>,
 }
 
 impl Modern {
@@ -195,6 +200,8 @@ impl Modern {
             sent: BTreeMap::new(),
             words: BTreeMap::new(),
             servers: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            session_calls: BTreeMap::new(),
         }
     }
 
