@@ -41,7 +41,7 @@ pub(in crate::play) struct Ask {
 pub(in crate::play) fn plan(seed: &Seed, client: usize, tone: Tone) -> Vec<(u64, Op)> {
     let dice = &mut seed.dice(&format!("client {client}"));
     let mut plan = Vec::new();
-    for _ in 0..3 + dice.below(20) {
+    for _ in 0..3 + dice.below(14) {
         let gap = match dice.below(20) {
             0 => dice.draw() % 30_000,
             1..4 => dice.draw() % 4000,
