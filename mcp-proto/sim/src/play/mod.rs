@@ -188,6 +188,7 @@ impl Play {
             },
             discover: eras.discover,
             share: eras.share,
+            start_ahead: eras.start_ahead,
             auth,
             limits,
             ..Policy::default()

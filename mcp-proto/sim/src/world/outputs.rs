@@ -60,14 +60,12 @@ impl World {
 
     fn open(&mut self, opening: Opening) {
         let id = opening.upstream();
-        // A probe is nobody's; and of others that are opened at once, the last is the one that the
-        // exchange hears of.
-        let is_probe = format!("{opening:?}").contains("Probe(");
-        let nobodys = match is_probe {
-            true => Some(id),
-            false => self.just_opened.replace(id),
-        };
-        self.opened.extend(nobodys.map(|nobodys| (nobodys, None)));
+        // Only sessions are somebody's.
+        if format!("{opening:?}").contains("Session {") {
+            self.just_opened = Some(id);
+        } else {
+            self.opened.push((id, None));
+        }
         let now = self.clocks();
         let limits = &self.gateway.policy().limits;
         let line = Line {

@@ -52,6 +52,8 @@ pub(super) struct Eras {
     /// Whether the gateway finds out what the server speaks.
     pub(super) discover: bool,
     pub(super) server: Speaks,
+    /// Whether a child is started for whoever comes next.
+    pub(super) start_ahead: bool,
     pub(super) share: Share,
     /// Which clients speak 2026-07-28.
     clients: Vec<bool>,
@@ -84,6 +86,13 @@ impl Eras {
             _ => dice.percent(40),
         };
         let clients: Vec<_> = (0..clients).map(|_| is_modern(dice)).collect();
+        // Sessions that share children with a handshake are played in scenarios.
+        let has_sessions = server.has_handshake() && clients.contains(&false);
+        let share = match share {
+            Share::PerPrincipal | Share::Shared | Share::Pool(_) if has_sessions => Share::Auto,
+            share => share,
+        };
+        let start_ahead = dice.percent(50) && !tone.calm;
         limits.idle_host_time = Duration::from_secs(50);
         limits.discover_time = Duration::from_millis(500);
         limits.request_state_time = Duration::from_secs(*dice.pick(&[8, 900]));
@@ -101,6 +110,7 @@ impl Eras {
         Self {
             discover: server.is_modern() || clients.contains(&true) && dice.percent(80),
             server,
+            start_ahead,
             share: match tone.calm {
                 true => Share::Auto,
                 false => share,
