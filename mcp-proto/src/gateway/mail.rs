@@ -132,9 +132,9 @@ pub(crate) enum Outcome {
     Modern(Bytes),
     /// It has a handshake, and gave this `InitializeResult`.
     Legacy(Bytes),
-    /// It answered, but with neither; or ended at the question.
+    /// It answered with neither; or ended at the one question that it was asked, or said nothing to it.
     Refused,
-    /// It did not start, or did not answer.
+    /// It did not start, or answered neither of both questions.
     Failed,
 }
 

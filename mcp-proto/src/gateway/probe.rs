@@ -153,7 +153,7 @@ impl Gateway {
                 return self.start_stage(Stage::Initialize, now);
             }
             (Server::Modern { has_handshake, .. }, outcome, Stage::Initialize)
-                if has_handshake.is_none() =>
+                if has_handshake.is_none() && outcome != Outcome::Failed =>
             {
                 *has_handshake = Some(matches!(outcome, Outcome::Legacy(_)));
                 true

@@ -49,6 +49,7 @@ enum Phase {
 
 pub(super) struct Probe {
     child: Child,
+    stage: Stage,
     phase: Phase,
     deadline: Instant,
 }
@@ -70,6 +71,7 @@ impl Probe {
         };
         Self {
             child,
+            stage,
             phase,
             deadline: now.monotonic + limits.request_time,
         }
@@ -181,10 +183,7 @@ impl Probe {
     }
 
     fn ended(&mut self, now: Now) {
-        let outcome = match self.phase {
-            Phase::Discovering { .. } => Outcome::Refused,
-            _ => Outcome::Failed,
-        };
+        let outcome = self.unanswered();
         self.end(Some(outcome), now);
         self.child.settle();
     }
@@ -195,7 +194,8 @@ impl Probe {
             _ => {}
         }
         if self.phase != Phase::Ended && self.deadline <= now.monotonic {
-            self.end(Some(Outcome::Failed), now);
+            let outcome = self.unanswered();
+            self.end(Some(outcome), now);
         }
         self.child.timeout(now);
         self.child.settle();
@@ -216,6 +216,15 @@ impl Probe {
             calls: 0,
             streams: 0,
             stdin_bytes: self.child.stdin_queued(),
+        }
+    }
+
+    /// What it means that the question which it was asked alone has no answer; with both questions open,
+    /// the server does not work.
+    fn unanswered(&self) -> Outcome {
+        match (self.phase, self.stage) {
+            (Phase::Discovering { .. }, _) | (_, Stage::Initialize) => Outcome::Refused,
+            _ => Outcome::Failed,
         }
     }
 

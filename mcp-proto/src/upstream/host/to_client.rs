@@ -102,7 +102,12 @@ impl Host {
                 return self.tell_session(upstream, reference, answer);
             }
             Caller::Tools => return self.tools_listed(document, message, now),
-            Caller::Watch => return,
+            Caller::Watch => {
+                if message.get(Field::Result).is_some() {
+                    self.forget_tools();
+                }
+                return;
+            }
         };
         if let Some(task) = message.text(Field::ResultTaskId, document) {
             self.child.news(News::Task(task.into()));
@@ -324,7 +329,8 @@ impl Host {
                 upstream,
                 reference,
             } => self.tell_session(upstream, reference, FromHost::Answer(result)),
-            Caller::Tools | Caller::Watch => {}
+            Caller::Watch => self.forget_tools(),
+            Caller::Tools => {}
         }
     }
 

@@ -109,6 +109,14 @@ impl Host {
         }
     }
 
+    /// Takes note that nothing will tell of changes any more: who calls a tool next has the tools asked
+    /// for again.
+    pub(super) fn forget_tools(&mut self) {
+        if let Tools::Known(_) = self.tools {
+            self.tools = Tools::Unknown;
+        }
+    }
+
     fn ask_tools(&mut self, now: Now) {
         self.tools = Tools::Asked {
             headers: ToolHeaders::default(),
