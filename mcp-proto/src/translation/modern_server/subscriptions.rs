@@ -177,6 +177,8 @@ pub(super) struct Subscriptions {
     /// The URIs that the child was asked to subscribe to and has not answered for, by the request.
     asked: BTreeMap<u64, String>,
     bytes: usize,
+    /// What is followed costs this beside.
+    followed_bytes: usize,
     /// What those at other children that run the same server have not heard of.
     interests: VecDeque<Interest>,
 }
@@ -200,6 +202,33 @@ impl Subscriptions {
             resource.subscribers -= 1;
             if resource.subscribers == 0 {
                 self.interests.push_back(Interest::Ended(uri.to_owned()));
+            }
+        }
+        self.forget(uri)
+    }
+
+    /// Follows a resource, unless too much is followed; whether the child is to be asked for it.
+    fn follow(&mut self, uri: &str, most_bytes: usize) -> bool {
+        let resource = self.resources.get(uri);
+        if resource.is_none_or(|resource| resource.followers == 0) {
+            let bytes = self.followed_bytes + uri.len() + ENTRY_BYTES;
+            if bytes > most_bytes {
+                return false;
+            }
+            self.followed_bytes = bytes;
+        }
+        let resource = self.resources.entry(uri.to_owned()).or_default();
+        resource.followers += 1;
+        resource.is_to_be_asked()
+    }
+
+    /// Takes back one that was followed; whether the child is to be told.
+    fn unfollow(&mut self, uri: &str) -> bool {
+        let resource = self.resources.get_mut(uri);
+        if let Some(resource) = resource.filter(|resource| resource.followers > 0) {
+            resource.followers -= 1;
+            if resource.followers == 0 {
+                self.followed_bytes -= uri.len() + ENTRY_BYTES;
             }
         }
         self.forget(uri)
@@ -236,6 +265,7 @@ impl Subscriptions {
             && self.resources.is_empty()
             && self.asked.is_empty()
             && self.bytes == 0
+            && self.followed_bytes == 0
     }
 
     /// When the next is to be acknowledged, whatever the child has answered.
@@ -389,24 +419,16 @@ impl ModernServer {
     /// Has the child tell of what is subscribed to at another one that runs the same server, too: what
     /// changes at one of them need not be told by the other.
     pub(crate) fn follow(&mut self, uri: &str) {
-        let resources = &mut self.subscriptions.resources;
-        let resource = resources.entry(uri.to_owned()).or_default();
-        resource.followers += 1;
-        let is_first = resource.is_to_be_asked();
-        let can = self
-            .server()
-            .is_some_and(|server| server.resources_subscribe);
-        if can && is_first {
+        let is_to_be_asked = self.subscriptions.follow(uri, self.limits.waiting_bytes);
+        let server = self.server();
+        if is_to_be_asked && server.is_some_and(|server| server.resources_subscribe) {
             self.subscribe(uri);
         }
     }
 
     /// Takes back one [`ModernServer::follow`].
     pub(crate) fn unfollow(&mut self, uri: &str) {
-        if let Some(resource) = self.subscriptions.resources.get_mut(uri) {
-            resource.followers = resource.followers.saturating_sub(1);
-        }
-        if self.subscriptions.forget(uri) {
+        if self.subscriptions.unfollow(uri) {
             self.unsubscribe(uri);
         }
     }

@@ -422,3 +422,36 @@ fn a_child_that_cannot_tell_is_asked_for_nothing_by_siblings() {
     script.all_is_quiet();
     assert!(script.is_empty());
 }
+
+#[test]
+fn what_siblings_have_followed_is_bounded() {
+    let limits = Limits {
+        waiting_bytes: 1000,
+        ..Limits::default()
+    };
+    let mut script = Script::limited("{}", &limits);
+    script.initialize();
+    let (one, other) = ("a".repeat(600), "b".repeat(600));
+    script.server.follow(&one);
+    script.server.follow(&one);
+    script.server.follow(&other);
+    script.drain();
+    child_hears_subscribe(&mut script, &one);
+    script.all_is_quiet();
+    // It does not count as the subscribers' own.
+    listen(&mut script, 1, json!({"resourceSubscriptions": [other]}));
+    child_hears_subscribe(&mut script, &other);
+    cancel(&mut script, 1);
+    script.child_hears();
+    for uri in [&other, &one, &one] {
+        script.server.unfollow(uri);
+    }
+    script.drain();
+    assert_eq!(script.child_hears()["method"], "resources/unsubscribe");
+    script.all_is_quiet();
+    script.server.follow(&other);
+    script.drain();
+    child_hears_subscribe(&mut script, &other);
+    script.server.unfollow(&other);
+    assert!(script.is_empty());
+}
