@@ -31,6 +31,9 @@ use crate::time::{Instant, Now};
 use crate::translation::modern_server;
 use crate::upstream::{self, Purpose, Speaks, UpstreamMail};
 
+/// Most bytes of a task's id whose child is remembered.
+const TASK_BYTES: usize = 1024;
+
 /// Most tasks whose child is remembered.
 const MOST_TASKS: usize = 4096;
 
@@ -509,8 +512,9 @@ impl Gateway {
 
     /// Remembers which child has a task.
     pub(super) fn task_begun(&mut self, upstream: UpstreamId, task: Box<str>) {
-        // With one child for all there is nothing to remember.
-        if self.hosts.len() < 2 {
+        // Elsewhere the one child of the caller's is the one that has it.
+        let is_pool = matches!(self.policy.share, Share::Pool(_));
+        if !is_pool || task.len() > TASK_BYTES {
             return;
         }
         if self.tasks.len() == MOST_TASKS {

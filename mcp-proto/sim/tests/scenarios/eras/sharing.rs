@@ -108,6 +108,34 @@ fn of_a_pool_the_same_principal_is_served_in_turn() {
 }
 
 #[test]
+fn of_a_pool_the_child_that_began_a_task_is_asked_about_it() {
+    let mut scene = of_two(Share::Pool(NonZeroUsize::new(2).unwrap()), true);
+    scene.presents(ANN);
+    let asked = scene.ask(&Ask::new("1", "tools/call", r#""name":"t""#));
+    let first = scene.new_child();
+    let lines = scene.hears(first);
+    let listed = json(&lines[1])["id"].to_string();
+    scene.says(first, &result(&listed, r#"{"tools":[]}"#));
+    let called = scene.minted(first);
+    let task = r#"{"resultType":"task","taskId":"a\u0062","status":"working"}"#;
+    scene.says(first, &result(&called, task));
+    assert_eq!(answer(&scene, asked)["result"]["taskId"], "ab");
+    // The other child's turn, and then whose it is.
+    for id in ["2", "3", "4"] {
+        scene.wait_secs(1);
+        scene.ask(&prompt(id));
+        scene.wait_secs(1);
+        let asked = scene.ask(&Ask::new("5", "tasks/get", r#""taskId":"ab""#));
+        let heard = scene.hears(first);
+        let line = heard.iter().find(|line| method(line) == "tasks/get");
+        let minted = json(line.expect("the child that has it"))["id"].to_string();
+        scene.answers(first, &minted, id);
+        assert_eq!(answer(&scene, asked)["result"]["marker"], id);
+    }
+    scene.assert_nothing_is_left();
+}
+
+#[test]
 fn one_shared_legacy_child_takes_calls_that_may_ask_one_at_a_time_whoever_makes_them() {
     let mut scene = of_two(Share::Shared, false);
     let ask = prompt("1").capabilities(ELICITS);
