@@ -6,8 +6,8 @@
 //!    ^ └──────silence────────────┘ ^ └──the tools change────┘
 //! ```
 //!
-//! Calls of tools wait while the host asks. A child that does not answer with tools has none that matter
-//! here.
+//! Calls of tools wait while the host asks. A child that answers with an error has no tools that matter
+//! here, as far as these calls are concerned.
 
 use bytes::Bytes;
 
@@ -31,6 +31,8 @@ pub(super) enum Tools {
         pages: usize,
         /// Whether the tools have changed meanwhile.
         changed: bool,
+        /// Whether they have changed before, and it was begun anew.
+        again: bool,
     },
     Known(ToolHeaders),
 }
@@ -45,7 +47,7 @@ impl Host {
                 if !self.calls.watches_tools() {
                     self.watch_tools(now);
                 }
-                self.ask_tools(now);
+                self.ask_tools(false, now);
                 false
             }
         }
@@ -68,6 +70,7 @@ impl Host {
             headers,
             pages,
             changed,
+            again,
         } = &mut self.tools
         else {
             return;
@@ -79,16 +82,21 @@ impl Host {
         if let Some(cursor) = cursor.filter(|_| *pages < MOST_PAGES) {
             return self.ask_page(Some(cursor.as_bytes()), now);
         }
-        let (headers, changed) = (std::mem::take(headers), *changed);
-        if changed {
-            return self.ask_tools(now);
+        let (headers, changed, again) = (std::mem::take(headers), *changed, *again);
+        // Calls do not wait for a server whose tools change without end.
+        if changed && !again {
+            return self.ask_tools(true, now);
         }
+        let is_whole = message.get(Field::Result).is_some() && !changed;
         self.tools = Tools::Known(headers);
         for (sender, request) in std::mem::take(&mut self.held) {
             match self.judge_mirrored(&request) {
                 Ok(()) => self.call(sender, &request, now),
                 Err(refusal) => self.child.refuse(sender.exchange, refusal),
             }
+        }
+        if !is_whole {
+            self.forget_tools();
         }
     }
 
@@ -104,7 +112,7 @@ impl Host {
     pub(super) fn tools_changed(&mut self, now: Now) {
         match &mut self.tools {
             Tools::Asked { changed, .. } => *changed = true,
-            Tools::Known(_) => self.ask_tools(now),
+            Tools::Known(_) => self.ask_tools(false, now),
             Tools::Unknown => {}
         }
     }
@@ -117,11 +125,12 @@ impl Host {
         }
     }
 
-    fn ask_tools(&mut self, now: Now) {
+    fn ask_tools(&mut self, again: bool, now: Now) {
         self.tools = Tools::Asked {
             headers: ToolHeaders::default(),
             pages: 0,
             changed: false,
+            again,
         };
         self.ask_page(None, now);
     }

@@ -137,3 +137,42 @@ fn a_child_that_ends_before_it_has_said_its_tools_fails_the_calls_that_wait() {
     assert_error(&scene, asked, 200, code, &1.into());
     scene.assert_nothing_is_left();
 }
+
+#[test]
+fn calls_do_not_wait_for_a_server_whose_tools_change_without_end() {
+    let (mut scene, host) = modern_only(finding_out(|_| {}));
+    let asked = scene.send(regional("a").request().field("mcp-param-region", "eu"));
+    let listed = ids(&mut scene, host, &["subscriptions/listen", "tools/list"]);
+    let changed = format!(
+        r#"{{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{{"_meta":{{"io.modelcontextprotocol/subscriptionId":{}}}}}}}"#,
+        listed[0]
+    );
+    scene.says(host, &changed);
+    scene.says(host, &page(&listed[1], "a", "Region", ""));
+    let again = ids(&mut scene, host, &["tools/list"]);
+    scene.says(host, &changed);
+    scene.says(host, &page(&again[0], "a", "Region", ""));
+    let called = ids(&mut scene, host, &["tools/call"]);
+    scene.answers(host, &called[0], "x");
+    scene.assert_answered(asked, 1.into(), "x");
+    // What was read is not what there is now.
+    scene.ask(&regional("a"));
+    ids(&mut scene, host, &["tools/list"]);
+    scene.assert_nothing_is_left();
+}
+
+#[test]
+fn a_server_that_does_not_list_its_tools_is_asked_again_by_the_next_call() {
+    let (mut scene, host) = modern_only(finding_out(|_| {}));
+    let asked = scene.ask(&regional("a"));
+    let listed = ids(&mut scene, host, &["subscriptions/listen", "tools/list"]);
+    scene.says(host, &error(&listed[1], -32603));
+    let called = ids(&mut scene, host, &["tools/call"]);
+    scene.answers(host, &called[0], "x");
+    scene.assert_answered(asked, 1.into(), "x");
+    let asked = scene.ask(&regional("a"));
+    let listed = ids(&mut scene, host, &["tools/list"]);
+    scene.says(host, &page(&listed[0], "a", "Region", ""));
+    assert_error(&scene, asked, 400, -32020, &1.into());
+    scene.assert_nothing_is_left();
+}
