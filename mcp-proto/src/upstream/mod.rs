@@ -6,7 +6,8 @@
 //! | [`Session`] | one legacy session | `session/` |
 //! | [`Host`] | many callers | `host/` |
 //!
-//! What they have in common is the child's life and its pipes (`child.rs`, `process.rs`).
+//! What they have in common is the child's life and its pipes (`child.rs`, `process.rs`), and how what
+//! comes in is taken (`role.rs`).
 
 mod child;
 mod host;
@@ -14,6 +15,7 @@ mod mail;
 pub(crate) mod message;
 mod probe;
 mod process;
+mod role;
 mod session;
 
 use self::child::Child;
@@ -22,6 +24,7 @@ pub(crate) use self::mail::{Letter, Purpose, Request, Sender, Speaks, Stage};
 pub use self::mail::{Opening, UpstreamMail};
 use self::probe::Probe;
 pub use self::process::Stop;
+use self::role::Role;
 use self::session::Session;
 use crate::audit::AuditRecord;
 use crate::exchange::ExchangeMail;
@@ -110,34 +113,17 @@ impl ChildState {
 }
 
 /// One child process, and whom it serves.
-pub struct Upstream(Role);
-
-enum Role {
-    Probe(Box<Probe>),
-    Session(Box<Session>),
-    Host(Box<Host>),
-}
-
-/// Calls the role's own method.
-macro_rules! in_role {
-    ($role:expr, $it:ident => $call:expr) => {
-        match $role {
-            Role::Probe($it) => $call,
-            Role::Session($it) => $call,
-            Role::Host($it) => $call,
-        }
-    };
-}
+pub struct Upstream(Box<dyn Role>);
 
 impl Upstream {
     /// The upstream that the gateway ordered.
     pub fn new(opening: Opening, limits: &Limits, now: Now) -> Self {
         let id = opening.upstream;
         Self(match opening.purpose {
-            Purpose::Probe(stage) => Role::Probe(Box::new(Probe::new(id, stage, limits, now))),
+            Purpose::Probe(stage) => Box::new(Probe::new(id, stage, limits, now)),
             Purpose::Session { nonce } => {
                 let child = Child::new(id, limits);
-                Role::Session(Box::new(Session::new(child, nonce, limits, now)))
+                Box::new(Session::new(child, nonce, limits, now))
             }
             Purpose::SharedSession {
                 nonce,
@@ -145,90 +131,86 @@ impl Upstream {
                 discovered,
             } => {
                 let child = Child::shared(id, host, &discovered, limits);
-                Role::Session(Box::new(Session::new(child, nonce, limits, now)))
+                Box::new(Session::new(child, nonce, limits, now))
             }
-            Purpose::Host(speaks) => Role::Host(Box::new(Host::new(id, speaks, limits, now))),
+            Purpose::Host(speaks) => Box::new(Host::new(id, speaks, limits, now)),
         })
     }
 
     /// The name that the gateway gave.
     pub fn id(&self) -> UpstreamId {
-        in_role!(&self.0, it => it.child().id())
+        self.0.child().id()
     }
 
     /// Takes note that the child runs, or could not be started.
     pub fn handle_spawned(&mut self, spawned: bool, now: Now) {
-        in_role!(&mut self.0, it => it.handle_spawned(spawned, now));
+        self.0.handle_spawned(spawned, now);
     }
 
     /// Takes mail from the gateway, an exchange or another upstream.
     pub fn handle_mail(&mut self, mail: UpstreamMail, now: Now) {
-        in_role!(&mut self.0, it => it.handle_mail(mail.0, now));
+        self.0.handle_mail(mail.0, now);
     }
 
     /// Room for what the child writes to its stdout, while [`Upstream::wants_stdout`].
     pub fn stdout_buffer(&mut self) -> &mut [u8] {
-        in_role!(&mut self.0, it => it.child_mut().stdout.spare())
+        self.0.child_mut().stdout.spare()
     }
 
     /// Takes note that `bytes` bytes were read into [`Upstream::stdout_buffer`].
     pub fn handle_stdout(&mut self, bytes: usize, now: Now) {
-        in_role!(&mut self.0, it => it.handle_stdout(bytes, now));
+        self.0.handle_stdout(bytes, now);
     }
 
     /// Takes note that the child has closed its stdout: nothing it is asked can be answered.
     pub fn handle_stdout_closed(&mut self, now: Now) {
-        in_role!(&mut self.0, it => it.handle_stdout_closed(now));
+        self.0.handle_stdout_closed(now);
     }
 
     /// Takes note that `bytes` bytes were written to the child's stdin.
     pub fn handle_stdin_written(&mut self, bytes: usize, _now: Now) {
-        in_role!(&mut self.0, it => it.child_mut().stdin_written(bytes));
+        self.0.child_mut().stdin_written(bytes);
     }
 
     /// Takes note that the child has ended, that what it wrote before was handed over, and that
     /// its process group is gone.
     pub fn handle_exit(&mut self, now: Now) {
-        in_role!(&mut self.0, it => it.handle_exit(now));
+        self.0.handle_exit(now);
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Now) {
-        in_role!(&mut self.0, it => it.handle_timeout(now));
+        self.0.handle_timeout(now);
     }
 
     /// The next thing to do, until `None`.
     pub fn poll_output(&mut self) -> Option<UpstreamOutput> {
-        in_role!(&mut self.0, it => it.child_mut().poll_output())
+        self.0.child_mut().poll_output()
     }
 
     /// When to call [`Upstream::handle_timeout`] if nothing happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        in_role!(&self.0, it => it.poll_timeout())
+        self.0.poll_timeout()
     }
 
     /// Whether the child's stdout should be read on. It should whether or not its stdin can be
     /// written: a child that is not read may not read either.
     pub fn wants_stdout(&self) -> bool {
-        in_role!(&self.0, it => it.child().wants_stdout())
+        self.0.child().wants_stdout()
     }
 
     /// How things stand, for whoever operates the gateway.
     pub fn standing(&self) -> UpstreamStanding {
-        in_role!(&self.0, it => it.standing())
+        self.0.standing()
     }
 
     /// Whether nothing more will come of it once the outputs are drained: the driver drops it.
     pub fn is_drained(&self) -> bool {
-        in_role!(&self.0, it => it.child().is_drained())
+        self.0.child().is_drained()
     }
 
     /// Whether every table is empty.
     pub fn is_empty(&self) -> bool {
-        match &self.0 {
-            Role::Probe(_) => true,
-            Role::Session(session) => session.is_empty(),
-            Role::Host(host) => host.is_empty(),
-        }
+        self.0.is_empty()
     }
 }

@@ -13,9 +13,11 @@ use bytes::Bytes;
 
 use super::child::Child;
 use super::message::is_method;
+use super::role::Role;
 use super::{Letter, Stage, UpstreamStanding};
+use crate::audit::SessionEnd;
 use crate::envelope::{self, Document, Envelope, Field, Kind, Source};
-use crate::framing::{Frame, LineBuffer};
+use crate::framing::{Frame, Text};
 use crate::gateway::{News, Outcome};
 use crate::id::UpstreamId;
 use crate::limits::Limits;
@@ -54,6 +56,85 @@ pub(super) struct Probe {
     deadline: Instant,
 }
 
+impl Role for Probe {
+    fn child(&self) -> &Child {
+        &self.child
+    }
+
+    fn child_mut(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    fn has_ended(&self) -> bool {
+        self.phase == Phase::Ended
+    }
+
+    fn child_ended(&mut self, end: SessionEnd, now: Now) {
+        let outcome = match end {
+            SessionEnd::SpawnFailed => Outcome::Failed,
+            _ => self.unanswered(),
+        };
+        self.end(Some(outcome), now);
+    }
+
+    fn take_line(&mut self, _text: Text<'_>, document: &[u8], now: Now) {
+        match envelope::scan(document, Source::Child) {
+            Ok(Document::Single(message)) => self.hear(document, &message, now),
+            Ok(Document::Batch(_)) | Err(_) => self.child.skip_line(),
+        }
+    }
+
+    fn settle(&mut self, _now: Now) {
+        self.child.settle();
+    }
+
+    fn is_empty(&self) -> bool {
+        true
+    }
+
+    fn take(&mut self, letter: Letter, now: Now) {
+        match letter {
+            Letter::Retire { granted, .. } => {
+                self.child.granted = Some(granted);
+                self.end(None, now);
+            }
+            Letter::Call { sender, .. } | Letter::Listen { sender, .. } => {
+                self.child.seen += 1;
+                self.child.refuse(sender.exchange, Refusal::SessionNotFound);
+            }
+            _ => {}
+        }
+    }
+
+    fn do_due(&mut self, now: Now) {
+        match self.phase {
+            Phase::Discovering { silent_at } if silent_at <= now.monotonic => self.initialize(),
+            _ => {}
+        }
+        if self.phase != Phase::Ended && self.deadline <= now.monotonic {
+            let outcome = self.unanswered();
+            self.end(Some(outcome), now);
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Discovering { silent_at } => Some(silent_at.min(self.deadline)),
+            Phase::Initializing => Some(self.deadline),
+            Phase::Ended => None,
+        }
+    }
+
+    fn standing(&self) -> UpstreamStanding {
+        UpstreamStanding {
+            state: self.child.state(),
+            calls: 0,
+            streams: 0,
+            stdin_bytes: self.child.stdin_queued(),
+        }
+    }
+}
+
 impl Probe {
     pub(super) fn new(id: UpstreamId, stage: Stage, limits: &Limits, now: Now) -> Self {
         let mut child = Child::new(id, limits);
@@ -77,59 +158,7 @@ impl Probe {
         }
     }
 
-    pub(super) fn child(&self) -> &Child {
-        &self.child
-    }
-
-    pub(super) fn child_mut(&mut self) -> &mut Child {
-        &mut self.child
-    }
-
-    pub(super) fn handle_spawned(&mut self, spawned: bool, now: Now) {
-        if spawned {
-            self.child.started(now);
-        } else {
-            self.child.gone();
-            self.end(Some(Outcome::Failed), now);
-        }
-        self.child.settle();
-    }
-
-    pub(super) fn handle_mail(&mut self, letter: Letter, now: Now) {
-        match letter {
-            Letter::Retire { granted, .. } => {
-                self.child.granted = Some(granted);
-                self.end(None, now);
-            }
-            Letter::Call { sender, .. } | Letter::Listen { sender, .. } => {
-                self.child.seen += 1;
-                self.child.refuse(sender.exchange, Refusal::SessionNotFound);
-            }
-            _ => {}
-        }
-        self.child.settle();
-    }
-
-    pub(super) fn handle_stdout(&mut self, bytes: usize, now: Now) {
-        self.child.stdout.filled(bytes);
-        // Lines borrow from the buffer, so that it cannot stay in `self` meanwhile.
-        let mut stdout = std::mem::replace(&mut self.child.stdout, LineBuffer::new(0));
-        while let Some(line) = stdout.next_line() {
-            let Some(text) = line.text() else {
-                self.child.skip_line();
-                continue;
-            };
-            let document = text.as_bytes();
-            match envelope::scan(document, Source::Child) {
-                Ok(Document::Single(message)) => self.take(document, &message, now),
-                Ok(Document::Batch(_)) | Err(_) => self.child.skip_line(),
-            }
-        }
-        self.child.stdout = stdout;
-        self.child.settle();
-    }
-
-    fn take(&mut self, document: &[u8], message: &Envelope, now: Now) {
+    fn hear(&mut self, document: &[u8], message: &Envelope, now: Now) {
         let id = message.raw(Field::Id, document);
         match (message.kind(), id) {
             (Kind::Request, Some(id)) if is_method(message, document, "ping") => {
@@ -169,53 +198,6 @@ impl Probe {
         if let Phase::Discovering { .. } = self.phase {
             self.phase = Phase::Initializing;
             self.child.stdin(Frame::from(INITIALIZE));
-        }
-    }
-
-    pub(super) fn handle_stdout_closed(&mut self, now: Now) {
-        self.child.stdout_closed();
-        self.ended(now);
-    }
-
-    pub(super) fn handle_exit(&mut self, now: Now) {
-        self.child.gone();
-        self.ended(now);
-    }
-
-    fn ended(&mut self, now: Now) {
-        let outcome = self.unanswered();
-        self.end(Some(outcome), now);
-        self.child.settle();
-    }
-
-    pub(super) fn handle_timeout(&mut self, now: Now) {
-        match self.phase {
-            Phase::Discovering { silent_at } if silent_at <= now.monotonic => self.initialize(),
-            _ => {}
-        }
-        if self.phase != Phase::Ended && self.deadline <= now.monotonic {
-            let outcome = self.unanswered();
-            self.end(Some(outcome), now);
-        }
-        self.child.timeout(now);
-        self.child.settle();
-    }
-
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let due = match self.phase {
-            Phase::Discovering { silent_at } => Some(silent_at.min(self.deadline)),
-            Phase::Initializing => Some(self.deadline),
-            Phase::Ended => None,
-        };
-        due.into_iter().chain(self.child.due()).min()
-    }
-
-    pub(super) fn standing(&self) -> UpstreamStanding {
-        UpstreamStanding {
-            state: self.child.state(),
-            calls: 0,
-            streams: 0,
-            stdin_bytes: self.child.stdin_queued(),
         }
     }
 

@@ -28,8 +28,11 @@ use self::calls::Calls;
 use self::tools::Tools;
 use super::child::Child;
 use super::mail::{FromHost, Request, Speaks};
+use super::role::Role;
 use super::{Letter, Sender, UpstreamStanding};
 use crate::audit::SessionEnd;
+use crate::envelope::{self, Document, Source};
+use crate::framing::Text;
 use crate::gateway::News;
 use crate::id::UpstreamId;
 use crate::limits::Limits;
@@ -80,55 +83,45 @@ pub(super) struct Host {
     haunted_until: Option<Instant>,
 }
 
-impl Host {
-    pub(super) fn new(id: UpstreamId, speaks: Speaks, limits: &Limits, now: Now) -> Self {
-        let is_ahead = matches!(speaks, Speaks::LegacyAhead);
-        let server = match speaks {
-            Speaks::Modern | Speaks::LegacyAhead => None,
-            Speaks::Legacy { capabilities } => {
-                Some(Box::new(ModernServer::new(&capabilities, limits, now)))
-            }
-        };
-        let mut host = Self {
-            child: Child::new(id, limits),
-            phase: Phase::Opening,
-            server,
-            is_ahead,
-            calls: Calls::default(),
-            tools: Tools::default(),
-            held: VecDeque::new(),
-            timers: BTreeSet::new(),
-            taken: false,
-            report_idle: None,
-            busy: false,
-            idle_since: now.monotonic,
-            draining: false,
-            overrun: Vec::new(),
-            haunted_until: None,
-        };
-        host.settle(now);
-        host
-    }
-
-    pub(super) fn child(&self) -> &Child {
+impl Role for Host {
+    fn child(&self) -> &Child {
         &self.child
     }
 
-    pub(super) fn child_mut(&mut self) -> &mut Child {
+    fn child_mut(&mut self) -> &mut Child {
         &mut self.child
     }
 
-    pub(super) fn handle_spawned(&mut self, spawned: bool, now: Now) {
-        if spawned {
-            self.child.started(now);
-        } else {
-            self.child.gone();
-            self.end(SessionEnd::SpawnFailed, true, now);
-        }
-        self.settle(now);
+    fn has_ended(&self) -> bool {
+        self.phase == Phase::Ended
     }
 
-    pub(super) fn handle_mail(&mut self, letter: Letter, now: Now) {
+    fn child_ended(&mut self, end: SessionEnd, now: Now) {
+        self.end(end, true, now);
+    }
+
+    fn take_line(&mut self, text: Text<'_>, document: &[u8], now: Now) {
+        let Ok(Document::Single(message)) = envelope::scan(document, Source::Child) else {
+            return self.child.skip_line();
+        };
+        match &mut self.server {
+            // A server has nothing to say before its handshake.
+            None if self.is_ahead => self.child.skip_line(),
+            Some(server) => {
+                server.handle_child(text, document, &message, now);
+                self.translate(now);
+            }
+            None => {
+                if self.phase == Phase::Opening {
+                    self.phase = Phase::Live;
+                    self.child.news(News::Opened);
+                }
+                self.message(text, document, &message, now);
+            }
+        }
+    }
+
+    fn take(&mut self, letter: Letter, now: Now) {
         match letter {
             Letter::Request { sender, request } => {
                 self.child.seen += 1;
@@ -190,28 +183,9 @@ impl Host {
             }
             Letter::FromHost { .. } | Letter::HostEnded => {}
         }
-        self.settle(now);
     }
 
-    pub(super) fn handle_stdout(&mut self, bytes: usize, now: Now) {
-        self.child.stdout.filled(bytes);
-        self.take_lines(now);
-        self.settle(now);
-    }
-
-    pub(super) fn handle_stdout_closed(&mut self, now: Now) {
-        self.child.stdout_closed();
-        self.end(SessionEnd::ChildExited, true, now);
-        self.settle(now);
-    }
-
-    pub(super) fn handle_exit(&mut self, now: Now) {
-        self.child.gone();
-        self.end(SessionEnd::ChildExited, true, now);
-        self.settle(now);
-    }
-
-    pub(super) fn handle_timeout(&mut self, now: Now) {
+    fn do_due(&mut self, now: Now) {
         while let Some(&(due, timer)) = self.timers.first()
             && due <= now.monotonic
         {
@@ -224,22 +198,16 @@ impl Host {
         if let Some(server) = &mut self.server {
             server.handle_timeout(now);
         }
-        self.child.timeout(now);
-        self.settle(now);
     }
 
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+    fn due(&self) -> Option<Instant> {
         let timer = self.timers.first().map(|&(due, _)| due);
         let server = self.server.as_ref().filter(|_| self.phase != Phase::Ended);
         let server = server.and_then(|server| server.poll_timeout());
-        timer
-            .into_iter()
-            .chain(server)
-            .chain(self.child.due())
-            .min()
+        timer.into_iter().chain(server).min()
     }
 
-    pub(super) fn standing(&self) -> UpstreamStanding {
+    fn standing(&self) -> UpstreamStanding {
         UpstreamStanding {
             state: self.child.state(),
             calls: self.calls.count() + self.held.len(),
@@ -248,8 +216,59 @@ impl Host {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.calls.is_empty() && self.held.is_empty()
+    }
+
+    fn settle(&mut self, now: Now) {
+        self.translate(now);
+        self.drop_overrun(now);
+        let busy = self.is_busy();
+        if std::mem::replace(&mut self.busy, busy) && !busy {
+            self.idle_since = now.monotonic;
+        }
+        if self.phase != Phase::Ended {
+            if self.draining && self.calls.count() == 0 && self.held.is_empty() {
+                self.end(SessionEnd::Draining, true, now);
+            } else {
+                self.report(now);
+            }
+        }
+        if self.calls.is_empty() {
+            self.child.stdout.release();
+        }
+        self.child.settle();
+    }
+}
+
+impl Host {
+    pub(super) fn new(id: UpstreamId, speaks: Speaks, limits: &Limits, now: Now) -> Self {
+        let is_ahead = matches!(speaks, Speaks::LegacyAhead);
+        let server = match speaks {
+            Speaks::Modern | Speaks::LegacyAhead => None,
+            Speaks::Legacy { capabilities } => {
+                Some(Box::new(ModernServer::new(&capabilities, limits, now)))
+            }
+        };
+        let mut host = Self {
+            child: Child::new(id, limits),
+            phase: Phase::Opening,
+            server,
+            is_ahead,
+            calls: Calls::default(),
+            tools: Tools::default(),
+            held: VecDeque::new(),
+            timers: BTreeSet::new(),
+            taken: false,
+            report_idle: None,
+            busy: false,
+            idle_since: now.monotonic,
+            draining: false,
+            overrun: Vec::new(),
+            haunted_until: None,
+        };
+        host.settle(now);
+        host
     }
 
     /// Whether the child may not be ended as idle.
@@ -299,27 +318,6 @@ impl Host {
         if report {
             self.child.news(News::Ended(end));
         }
-    }
-
-    /// After every input: what follows from the state that it left.
-    fn settle(&mut self, now: Now) {
-        self.translate(now);
-        self.drop_overrun(now);
-        let busy = self.is_busy();
-        if std::mem::replace(&mut self.busy, busy) && !busy {
-            self.idle_since = now.monotonic;
-        }
-        if self.phase != Phase::Ended {
-            if self.draining && self.calls.count() == 0 && self.held.is_empty() {
-                self.end(SessionEnd::Draining, true, now);
-            } else {
-                self.report(now);
-            }
-        }
-        if self.calls.is_empty() {
-            self.child.stdout.release();
-        }
-        self.child.settle();
     }
 
     /// Carries what the translation has to say, in both directions.

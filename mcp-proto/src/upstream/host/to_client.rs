@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 
+use super::Host;
 use super::calls::{Call, Caller};
-use super::{Host, Phase};
 use crate::audit::AuditEvent;
 use crate::envelope::{self, Document, Envelope, Field, Kind, Source};
 use crate::exchange::{self, Answered};
-use crate::framing::{Frame, Line, LineBuffer, Text};
+use crate::framing::{Frame, Text};
 use crate::gateway::News;
 use crate::id::ExchangeId;
 use crate::refusal::Refusal;
@@ -18,43 +18,6 @@ use crate::upstream::mail::FromHost;
 use crate::upstream::message::{Edits, is_method, minted_id};
 
 impl Host {
-    pub(super) fn take_lines(&mut self, now: Now) {
-        // Lines borrow from the buffer, so that it cannot stay in `self` meanwhile.
-        let mut stdout = std::mem::replace(&mut self.child.stdout, LineBuffer::new(0));
-        while let Some(line) = stdout.next_line() {
-            if self.phase == Phase::Ended {
-                continue;
-            }
-            match line {
-                Line::Short(text) => self.take_line(Text::Short(text), text, now),
-                Line::Long(text) => self.take_line(Text::Long(&text), &text, now),
-                Line::Oversized { .. } => self.child.skip_line(),
-            }
-        }
-        self.child.stdout = stdout;
-    }
-
-    fn take_line(&mut self, text: Text<'_>, document: &[u8], now: Now) {
-        let Ok(Document::Single(message)) = envelope::scan(document, Source::Child) else {
-            return self.child.skip_line();
-        };
-        match &mut self.server {
-            // A server has nothing to say before its handshake.
-            None if self.is_ahead => self.child.skip_line(),
-            Some(server) => {
-                server.handle_child(text, document, &message, now);
-                self.translate(now);
-            }
-            None => {
-                if self.phase == Phase::Opening {
-                    self.phase = Phase::Live;
-                    self.child.news(News::Opened);
-                }
-                self.message(text, document, &message, now);
-            }
-        }
-    }
-
     /// What the translation has to say.
     pub(super) fn translated(&mut self, output: TranslationOutput, now: Now) {
         match output {
@@ -68,7 +31,13 @@ impl Host {
         }
     }
 
-    fn message(&mut self, text: Text<'_>, document: &[u8], message: &Envelope, now: Now) {
+    pub(super) fn message(
+        &mut self,
+        text: Text<'_>,
+        document: &[u8],
+        message: &Envelope,
+        now: Now,
+    ) {
         match message.kind() {
             Kind::Response => self.answer(text, document, message, now),
             Kind::Notification => self.notification(text, document, message, now),

@@ -29,8 +29,10 @@ use self::calls::Calls;
 use self::streams::{Kind, Sending, Streams};
 use self::waiting::Waiting;
 use super::child::Child;
+use super::role::Role;
 use super::{Letter, Sender, UpstreamStanding};
 use crate::audit::{AuditEvent, SessionEnd};
+use crate::envelope::{self, Document, Source};
 use crate::exchange;
 use crate::framing::{Frame, Text};
 use crate::gateway::News;
@@ -80,45 +82,35 @@ pub(super) struct Session {
     draining: bool,
 }
 
-impl Session {
-    /// A session that is opened with this child, in whose event ids `nonce` stands.
-    pub(super) fn new(child: Child, nonce: u32, limits: &Limits, now: Now) -> Self {
-        Self {
-            child,
-            phase: Phase::Opening,
-            version: None,
-            calls: Calls::default(),
-            streams: Streams::new(nonce, limits),
-            waiting: Waiting::default(),
-            owed_since: None,
-            timers: BTreeSet::new(),
-            report_idle: None,
-            busy: false,
-            idle_since: now.monotonic,
-            late: Refusal::SessionNotFound,
-            draining: false,
-        }
-    }
-
-    pub(super) fn child(&self) -> &Child {
+impl Role for Session {
+    fn child(&self) -> &Child {
         &self.child
     }
 
-    pub(super) fn child_mut(&mut self) -> &mut Child {
+    fn child_mut(&mut self) -> &mut Child {
         &mut self.child
     }
 
-    pub(super) fn handle_spawned(&mut self, spawned: bool, now: Now) {
-        if spawned {
-            self.child.started(now);
-        } else {
-            self.child.gone();
-            self.end(SessionEnd::SpawnFailed, true, now);
-        }
-        self.settle(now);
+    fn has_ended(&self) -> bool {
+        self.phase == Phase::Ended
     }
 
-    pub(super) fn handle_mail(&mut self, letter: Letter, now: Now) {
+    fn child_ended(&mut self, end: SessionEnd, now: Now) {
+        self.end(end, true, now);
+    }
+
+    fn take_line(&mut self, text: Text<'_>, document: &[u8], now: Now) {
+        match envelope::scan(document, Source::Child) {
+            Ok(Document::Single(message)) => self.child_message(text, document, &message, now),
+            Ok(Document::Batch(messages)) if self.version.is_some_and(Version::has_batches) => {
+                for message in &messages {
+                    self.child_message(text, document, message, now);
+                }
+            }
+            Ok(Document::Batch(_)) | Err(_) => self.child.skip_line(),
+        }
+    }
+    fn take(&mut self, letter: Letter, now: Now) {
         match letter {
             Letter::Call {
                 sender,
@@ -165,28 +157,9 @@ impl Session {
             | Letter::Unfollow(_)
             | Letter::ToHost { .. } => {}
         }
-        self.settle(now);
     }
 
-    pub(super) fn handle_stdout(&mut self, bytes: usize, now: Now) {
-        self.child.stdout.filled(bytes);
-        self.take_lines(now);
-        self.settle(now);
-    }
-
-    pub(super) fn handle_stdout_closed(&mut self, now: Now) {
-        self.child.stdout_closed();
-        self.end(SessionEnd::ChildExited, true, now);
-        self.settle(now);
-    }
-
-    pub(super) fn handle_exit(&mut self, now: Now) {
-        self.child.gone();
-        self.end(SessionEnd::ChildExited, true, now);
-        self.settle(now);
-    }
-
-    pub(super) fn handle_timeout(&mut self, now: Now) {
+    fn do_due(&mut self, now: Now) {
         while let Some(&(due, timer)) = self.timers.first()
             && due <= now.monotonic
         {
@@ -197,16 +170,13 @@ impl Session {
                 Timer::Drain => self.end(SessionEnd::Draining, true, now),
             }
         }
-        self.child.timeout(now);
-        self.settle(now);
     }
 
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let timer = self.timers.first().map(|&(due, _)| due);
-        timer.into_iter().chain(self.child.due()).min()
+    fn due(&self) -> Option<Instant> {
+        self.timers.first().map(|&(due, _)| due)
     }
 
-    pub(super) fn standing(&self) -> UpstreamStanding {
+    fn standing(&self) -> UpstreamStanding {
         UpstreamStanding {
             state: self.child.state(),
             calls: self.calls.len(),
@@ -215,11 +185,61 @@ impl Session {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.calls.is_empty()
             && self.calls.request_count() == 0
             && self.streams.is_empty()
             && self.waiting.is_empty()
+    }
+
+    fn settle(&mut self, now: Now) {
+        while let Some(line) = self.child.poll_line() {
+            let line = line.to_bytes();
+            self.take_line(Text::Long(&line), &line, now);
+        }
+        let idle = self.calls.is_empty();
+        let busy = self.is_busy();
+        if std::mem::replace(&mut self.busy, busy) && !busy {
+            self.idle_since = now.monotonic;
+        }
+        if self.draining && idle && self.phase != Phase::Ended {
+            self.end(SessionEnd::Draining, true, now);
+        }
+        if self
+            .report_idle
+            .is_some_and(|granted| granted <= self.child.seen)
+            && !busy
+            && self.phase != Phase::Ended
+        {
+            self.report_idle = None;
+            let since = now.monotonic;
+            self.child.news(News::Idle { since });
+        }
+        if idle {
+            self.child.stdout.release();
+        }
+        self.child.settle();
+    }
+}
+
+impl Session {
+    /// A session that is opened with this child, in whose event ids `nonce` stands.
+    pub(super) fn new(child: Child, nonce: u32, limits: &Limits, now: Now) -> Self {
+        Self {
+            child,
+            phase: Phase::Opening,
+            version: None,
+            calls: Calls::default(),
+            streams: Streams::new(nonce, limits),
+            waiting: Waiting::default(),
+            owed_since: None,
+            timers: BTreeSet::new(),
+            report_idle: None,
+            busy: false,
+            idle_since: now.monotonic,
+            late: Refusal::SessionNotFound,
+            draining: false,
+        }
     }
 
     /// Whether the session may not be ended as idle.
@@ -378,35 +398,5 @@ impl Session {
         if report {
             self.child.news(News::Ended(end));
         }
-    }
-
-    /// After every input: what follows from the state that it left.
-    fn settle(&mut self, now: Now) {
-        while let Some(line) = self.child.poll_line() {
-            let line = line.to_bytes();
-            self.take_line(Text::Long(&line), &line, now);
-        }
-        let idle = self.calls.is_empty();
-        let busy = self.is_busy();
-        if std::mem::replace(&mut self.busy, busy) && !busy {
-            self.idle_since = now.monotonic;
-        }
-        if self.draining && idle && self.phase != Phase::Ended {
-            self.end(SessionEnd::Draining, true, now);
-        }
-        if self
-            .report_idle
-            .is_some_and(|granted| granted <= self.child.seen)
-            && !busy
-            && self.phase != Phase::Ended
-        {
-            self.report_idle = None;
-            let since = now.monotonic;
-            self.child.news(News::Idle { since });
-        }
-        if idle {
-            self.child.stdout.release();
-        }
-        self.child.settle();
     }
 }

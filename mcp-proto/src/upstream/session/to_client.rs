@@ -8,9 +8,9 @@ use super::waiting::Message;
 use super::{Phase, Session, Timer};
 use crate::audit::SessionEnd;
 use crate::decimal::Decimal;
-use crate::envelope::{self, Document, Envelope, Field, Kind, RequestId, Source};
+use crate::envelope::{Envelope, Field, Kind, RequestId};
 use crate::exchange;
-use crate::framing::{Line, LineBuffer, Text};
+use crate::framing::Text;
 use crate::gateway::News;
 use crate::sse;
 use crate::time::Now;
@@ -18,35 +18,13 @@ use crate::upstream::message::{Edits, is_method, minted_id};
 use crate::version::Version;
 
 impl Session {
-    pub(super) fn take_lines(&mut self, now: Now) {
-        // Lines borrow from the buffer, so that it cannot stay in `self` meanwhile.
-        let mut stdout = std::mem::replace(&mut self.child.stdout, LineBuffer::new(0));
-        while let Some(line) = stdout.next_line() {
-            if self.phase == Phase::Ended {
-                continue;
-            }
-            match line {
-                Line::Short(text) => self.take_line(Text::Short(text), text, now),
-                Line::Long(text) => self.take_line(Text::Long(&text), &text, now),
-                Line::Oversized { .. } => self.child.skip_line(),
-            }
-        }
-        self.child.stdout = stdout;
-    }
-
-    pub(super) fn take_line(&mut self, text: Text<'_>, document: &[u8], now: Now) {
-        match envelope::scan(document, Source::Child) {
-            Ok(Document::Single(message)) => self.child_message(text, document, &message, now),
-            Ok(Document::Batch(messages)) if self.version.is_some_and(Version::has_batches) => {
-                for message in &messages {
-                    self.child_message(text, document, message, now);
-                }
-            }
-            Ok(Document::Batch(_)) | Err(_) => self.child.skip_line(),
-        }
-    }
-
-    fn child_message(&mut self, text: Text<'_>, document: &[u8], message: &Envelope, now: Now) {
+    pub(super) fn child_message(
+        &mut self,
+        text: Text<'_>,
+        document: &[u8],
+        message: &Envelope,
+        now: Now,
+    ) {
         match message.kind() {
             Kind::Response => self.answer(text, document, message, now),
             Kind::Request => self.child_request(text, document, message, now),
