@@ -65,8 +65,6 @@ pub(super) struct Host {
     last_seen: Instant,
     /// How long it may be idle.
     ttl: Duration,
-    /// Its entry in [`Gateway::host_expiries`].
-    expiry: Option<Instant>,
     /// The resources that have subscribers at its child.
     pub(super) subscribed: BTreeSet<Box<str>>,
     /// The legacy sessions that have their child from it.
@@ -311,13 +309,12 @@ impl Gateway {
                 opened: false,
                 last_seen: now.monotonic,
                 ttl,
-                expiry: None,
                 subscribed: BTreeSet::new(),
                 sessions: BTreeSet::new(),
             },
         );
         self.follow_siblings(upstream);
-        self.expire_host_at(upstream, now.monotonic + ttl);
+        self.host_expiries.set(upstream, now.monotonic + ttl);
         upstream
     }
 
@@ -333,17 +330,14 @@ impl Gateway {
         // For as long as anyone comes.
         if let Some(ahead) = self.ahead {
             let due = now.monotonic + self.policy.limits.idle_host_time;
-            if let Some(before) = self.ahead_until.replace(due) {
-                self.host_expiries.remove(&(before, ahead));
-            }
-            self.host_expiries.insert((due, ahead));
+            self.host_expiries.set(ahead, due);
         }
     }
 
     /// Takes note that the child that was started ahead is not that any more.
     pub(super) fn forget_ahead(&mut self) {
-        if let (Some(ahead), Some(until)) = (self.ahead.take(), self.ahead_until.take()) {
-            self.host_expiries.remove(&(until, ahead));
+        if let Some(ahead) = self.ahead.take() {
+            self.host_expiries.forget(ahead);
         }
     }
 
@@ -443,36 +437,12 @@ impl Gateway {
         };
         host.phase = Phase::Asked;
         let last_seen = host.last_seen;
-        let granted = self
-            .children
-            .get(&upstream)
-            .map_or(0, |child| child.granted);
-        self.outputs.push_back(GatewayOutput::ToUpstream {
-            upstream,
-            mail: UpstreamMail(upstream::Letter::Expire {
-                granted,
-                last_seen,
-                end,
-            }),
-        });
-    }
-
-    fn expire_host_at(&mut self, upstream: UpstreamId, due: Instant) {
-        let Some(host) = self.hosts.get_mut(&upstream) else {
-            return;
-        };
-        if let Some(before) = host.expiry.replace(due) {
-            self.host_expiries.remove(&(before, upstream));
-        }
-        self.host_expiries.insert((due, upstream));
+        self.ask_child(upstream, last_seen, end);
     }
 
     /// Asks the hosts that may have been idle for their time.
     pub(super) fn expire_hosts(&mut self, now: Now) {
-        while let Some(&(due, upstream)) = self.host_expiries.first()
-            && due <= now.monotonic
-        {
-            self.host_expiries.pop_first();
+        while let Some(upstream) = self.host_expiries.pop_due(now.monotonic) {
             if self.ahead == Some(upstream) {
                 self.forget_ahead();
                 self.retire(upstream, SessionEnd::Expired);
@@ -481,16 +451,15 @@ impl Gateway {
             let Some(host) = self.hosts.get_mut(&upstream) else {
                 continue;
             };
-            host.expiry = None;
             let due = host.last_seen + host.ttl;
             if host.phase != Phase::Live {
                 continue;
             }
             if due > now.monotonic {
-                self.expire_host_at(upstream, due);
+                self.host_expiries.set(upstream, due);
             } else if host.taken.is_some() || !host.sessions.is_empty() {
                 let later = now.monotonic + host.ttl;
-                self.expire_host_at(upstream, later);
+                self.host_expiries.set(upstream, later);
             } else {
                 self.ask_host(upstream, SessionEnd::Expired);
             }
@@ -545,7 +514,7 @@ impl Gateway {
             host.phase = Phase::Live;
             host.last_seen = host.last_seen.max(since);
             let due = host.last_seen + host.ttl;
-            self.expire_host_at(upstream, due);
+            self.host_expiries.set(upstream, due);
             self.serve_queue(now);
         }
     }
@@ -596,9 +565,7 @@ impl Gateway {
         let Some(host) = self.hosts.remove(&upstream) else {
             return BTreeSet::new();
         };
-        if let Some(due) = host.expiry {
-            self.host_expiries.remove(&(due, upstream));
-        }
+        self.host_expiries.forget(upstream);
         self.tasks.retain(|&(_, holder)| holder != upstream);
         let uris: Vec<_> = host.subscribed.into_iter().collect();
         if !uris.is_empty() {

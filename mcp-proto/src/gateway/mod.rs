@@ -19,6 +19,7 @@
 //! many there were, and the upstream is dropped once it has seen them all.
 
 mod admission;
+mod expiries;
 mod giving_way;
 mod health;
 mod hosts;
@@ -29,13 +30,14 @@ mod sessions;
 mod siblings;
 mod wanted;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use self::admission::Pending;
+use self::expiries::Expiries;
 use self::health::LastStart;
 pub use self::health::{NotReady, Standing};
 use self::hosts::{Host, Queued};
@@ -129,7 +131,7 @@ pub struct Gateway {
     next_upstream: u64,
     /// When to look whether a session has been idle for its TTL. An entry may be early: the
     /// session's `last_seen` decides.
-    expiries: BTreeSet<(Instant, SessionId)>,
+    expiries: Expiries<SessionId>,
     /// Requests that wait for an idle session to make room.
     waiting: VecDeque<Waiting>,
     /// What the wrapped server speaks.
@@ -137,11 +139,10 @@ pub struct Gateway {
     /// Requests that wait until that is known.
     undiscovered: Vec<Undiscovered>,
     hosts: BTreeMap<UpstreamId, Host>,
-    /// A host that was started before it was known for whom, and until when it is kept.
+    /// A host that was started before it was known for whom.
     ahead: Option<UpstreamId>,
-    ahead_until: Option<Instant>,
     /// When to look whether a host has been idle for its time.
-    host_expiries: BTreeSet<(Instant, UpstreamId)>,
+    host_expiries: Expiries<UpstreamId>,
     /// Calls that wait for a host.
     queue: VecDeque<Queued>,
     /// Which hosts hold which tasks, the oldest first.
@@ -202,7 +203,7 @@ impl Gateway {
             sessions: BTreeMap::new(),
             children: BTreeMap::new(),
             next_upstream: 1,
-            expiries: BTreeSet::new(),
+            expiries: Expiries::default(),
             waiting: VecDeque::new(),
             server: match policy.discover {
                 true => Server::Unknown,
@@ -211,8 +212,7 @@ impl Gateway {
             undiscovered: Vec::new(),
             hosts: BTreeMap::new(),
             ahead: None,
-            ahead_until: None,
-            host_expiries: BTreeSet::new(),
+            host_expiries: Expiries::default(),
             queue: VecDeque::new(),
             tasks: VecDeque::new(),
             seals: Arc::new(seals),
@@ -377,20 +377,16 @@ impl Gateway {
         self.expire_hosts(now);
         self.expire_queue(now);
         self.press(now);
-        while let Some(&(due, id)) = self.expiries.first()
-            && due <= now.monotonic
-        {
-            self.expiries.pop_first();
+        while let Some(id) = self.expiries.pop_due(now.monotonic) {
             let Some(session) = self.sessions.get_mut(&id) else {
                 continue;
             };
-            session.expiry = None;
             if session.phase != Phase::Live {
                 continue;
             }
             let due = session.last_seen + self.policy.limits.session_ttl;
             if due > now.monotonic {
-                self.expire_at(id, due);
+                self.expiries.set(id, due);
             } else {
                 self.ask(id, SessionEnd::Expired);
             }
@@ -405,8 +401,8 @@ impl Gateway {
     /// When to call [`Gateway::handle_timeout`] if nothing happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let due = [
-            self.expiries.first().map(|&(due, _)| due),
-            self.host_expiries.first().map(|&(due, _)| due),
+            self.expiries.next(),
+            self.host_expiries.next(),
             self.queue.front().map(|queued| queued.deadline),
             self.queue.iter().map(|queued| queued.presses_at).min(),
             self.authenticator.poll_timeout(),

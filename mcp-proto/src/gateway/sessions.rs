@@ -54,8 +54,6 @@ pub(super) struct Session {
     pub(super) phase: Phase,
     pub(super) since: Instant,
     pub(super) last_seen: Instant,
-    /// Its entry in [`Gateway::expiries`].
-    pub(super) expiry: Option<Instant>,
 }
 
 /// A request that waits for a session.
@@ -295,7 +293,6 @@ impl Gateway {
                     phase: Phase::Opening,
                     since: now.monotonic,
                     last_seen: self.started,
-                    expiry: None,
                 },
             );
         }
@@ -311,6 +308,11 @@ impl Gateway {
         };
         session.phase = Phase::Asked;
         let (upstream, last_seen) = (session.upstream, session.last_seen);
+        self.ask_child(upstream, last_seen, end);
+    }
+
+    /// Asks a child's upstream to end if it is idle and was last in use at `last_seen`.
+    pub(super) fn ask_child(&mut self, upstream: UpstreamId, last_seen: Instant, end: SessionEnd) {
         let granted = self
             .children
             .get(&upstream)
@@ -336,24 +338,11 @@ impl Gateway {
     pub(super) fn forget_session(&mut self, id: SessionId, end: SessionEnd) -> Option<Session> {
         let session = self.sessions.remove(&id)?;
         self.leave_host(session.upstream, end);
-        if let Some(due) = session.expiry {
-            self.expiries.remove(&(due, id));
-        }
+        self.expiries.forget(id);
         let event = AuditEvent::SessionEnded(end);
         let record = session_record(event, id, &session.owner, session.upstream);
         self.outputs.push_back(GatewayOutput::Audit(record));
         Some(session)
-    }
-
-    /// Looks at that time whether the session has been idle for its TTL.
-    pub(super) fn expire_at(&mut self, id: SessionId, due: Instant) {
-        let Some(session) = self.sessions.get_mut(&id) else {
-            return;
-        };
-        if let Some(before) = session.expiry.replace(due) {
-            self.expiries.remove(&(before, id));
-        }
-        self.expiries.insert((due, id));
     }
 
     pub(super) fn retire(&mut self, upstream: UpstreamId, end: SessionEnd) {
@@ -378,7 +367,8 @@ impl Gateway {
                 session.phase = Phase::Live;
                 session.last_seen = now.monotonic;
                 let owner = session.owner.clone();
-                self.expire_at(id, now.monotonic + self.policy.limits.session_ttl);
+                self.expiries
+                    .set(id, now.monotonic + self.policy.limits.session_ttl);
                 self.start_succeeded(now);
                 let record = session_record(AuditEvent::SessionOpened, id, &owner, upstream);
                 self.outputs.push_back(GatewayOutput::Audit(record));
@@ -393,7 +383,7 @@ impl Gateway {
                 session.phase = Phase::Live;
                 session.last_seen = session.last_seen.max(since);
                 let due = session.last_seen + self.policy.limits.session_ttl;
-                self.expire_at(id, due);
+                self.expiries.set(id, due);
                 self.serve_waiting(now);
             }
             (News::Ended(end), Some(id), Some(session)) => {

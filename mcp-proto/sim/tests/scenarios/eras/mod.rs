@@ -121,6 +121,16 @@ fn shakes_hands(scene: &mut Scene, child: UpstreamId) {
     assert_eq!(method(&lines[0]), "notifications/initialized");
 }
 
+/// The child of a host answers the handshake; gives the id of the call that has waited for that.
+#[track_caller]
+fn first_call(scene: &mut Scene, child: UpstreamId) -> String {
+    scene.hears_one(child);
+    scene.says(child, &result("0", INITIALIZED));
+    let lines = scene.hears(child);
+    assert_eq!(method(&lines[0]), "notifications/initialized");
+    json(&lines[1])["id"].to_string()
+}
+
 /// Makes a call and gives it with the id that the child knows it by.
 #[track_caller]
 fn begin(scene: &mut Scene, child: UpstreamId, ask: &Ask) -> (Asked, String) {

@@ -139,10 +139,7 @@ fn a_round_that_nobody_comes_back_to_blocks_nobody_and_its_child_is_replaced() {
     assert!(cancelled.is_some(), "{lines:?}");
     assert!(!scene.world.child(child).lives());
     let fresh = scene.new_child();
-    scene.hears_one(fresh);
-    scene.says(fresh, &result("0", INITIALIZED));
-    let lines = scene.hears(fresh);
-    let fresh_minted = json(&lines[1])["id"].to_string();
+    let fresh_minted = first_call(&mut scene, fresh);
     scene.answers(fresh, &fresh_minted, "z");
     assert_eq!(answer(&scene, waits)["result"]["marker"], "z");
     scene.answers(other_child, &other_minted, "y");

@@ -142,10 +142,7 @@ fn one_shared_legacy_child_takes_calls_that_may_ask_one_at_a_time_whoever_makes_
     scene.presents(ANN);
     let one = scene.ask(&ask);
     let child = scene.new_child();
-    scene.hears_one(child);
-    scene.says(child, &result("0", INITIALIZED));
-    let lines = scene.hears(child);
-    let one_minted = json(&lines[1])["id"].to_string();
+    let one_minted = first_call(&mut scene, child);
     scene.presents(BOB);
     let two = scene.ask(&ask);
     assert_eq!(scene.new_children(), []);

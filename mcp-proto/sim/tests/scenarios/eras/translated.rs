@@ -163,10 +163,7 @@ fn a_pool_that_is_full_makes_room_of_what_is_idle() {
     let other = scene.ask(&prompt("1").capabilities(ELICITS));
     assert!(!scene.world.child(idle).lives());
     let child = scene.new_child();
-    scene.hears_one(child);
-    scene.says(child, &result("0", INITIALIZED));
-    let lines = scene.hears(child);
-    let minted = json(&lines[1])["id"].to_string();
+    let minted = first_call(&mut scene, child);
     scene.answers(child, &minted, "y");
     assert_eq!(answer(&scene, other)["result"]["marker"], "y");
     scene.assert_nothing_is_left();
@@ -200,10 +197,7 @@ fn a_child_that_may_still_ask_for_a_call_that_was_cancelled_gets_no_further_one(
     assert_eq!(line["params"]["requestId"], json(&minted));
     assert!(!scene.world.child(child).lives(), "nothing else is at it");
     let fresh = scene.new_child();
-    scene.hears_one(fresh);
-    scene.says(fresh, &result("0", INITIALIZED));
-    let lines = scene.hears(fresh);
-    let minted = json(&lines[1])["id"].to_string();
+    let minted = first_call(&mut scene, fresh);
     scene.answers(fresh, &minted, "x");
     assert_eq!(answer(&scene, waits)["result"]["marker"], "x");
     scene.assert_nothing_is_left();
@@ -335,10 +329,7 @@ fn the_childs_end_reaches_those_who_wait_and_frees_the_pool() {
     let code = Refusal::ChildExited.code_for(mcp_proto::Era::Modern);
     assert_error(&scene, asked, 200, code, &1.into());
     let fresh = scene.new_child();
-    scene.hears_one(fresh);
-    scene.says(fresh, &result("0", INITIALIZED));
-    let lines = scene.hears(fresh);
-    let minted = json(&lines[1])["id"].to_string();
+    let minted = first_call(&mut scene, fresh);
     scene.answers(fresh, &minted, "x");
     assert_eq!(answer(&scene, waits)["result"]["marker"], "x");
     assert!(!scene.audit().contains(&AuditEvent::ReaderDropped));
