@@ -136,6 +136,8 @@ pub struct Gateway {
     waiting: VecDeque<Waiting>,
     /// What the wrapped server speaks.
     server: Server,
+    /// Whether the last probe failed, and no child has answered since.
+    is_unanswering: bool,
     /// Requests that wait until that is known.
     undiscovered: Vec<Undiscovered>,
     hosts: BTreeMap<UpstreamId, Host>,
@@ -209,6 +211,7 @@ impl Gateway {
                 true => Server::Unknown,
                 false => Server::Legacy { initialize: None },
             },
+            is_unanswering: false,
             undiscovered: Vec::new(),
             hosts: BTreeMap::new(),
             ahead: None,

@@ -173,15 +173,25 @@ impl Gateway {
     }
 
     fn probe_failed(&mut self, now: Now) {
-        // With nothing known, every request would have the next probe started.
-        if self.server == Server::Unknown {
+        let (sessions, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.undiscovered)
+            .into_iter()
+            .partition(|waiting| matches!(waiting.facts, Facts::Initialize { .. }));
+        // Or every further request would have the next probe started.
+        if !others.is_empty() {
             self.start_failed(now);
         }
-        self.last_start = LastStart::ProbeFailed;
+        self.is_unanswering = true;
+        // One that a request had started says nothing of whether to send others here: no further probe
+        // would show that it is over.
+        if self.policy.startup_probe {
+            self.last_start = LastStart::ProbeFailed;
+        }
         self.probe_later(now);
-        for waiting in std::mem::take(&mut self.undiscovered) {
+        for waiting in others {
             self.refuse_route(waiting.exchange, Refusal::ChildUnavailable);
         }
+        self.undiscovered = sessions;
+        self.serve_undiscovered(now);
     }
 
     /// Takes note that a child is lost whose driver panicked.
@@ -195,6 +205,7 @@ impl Gateway {
     /// Takes note that a child has answered `initialize`.
     pub(super) fn start_succeeded(&mut self, now: Now) {
         self.failed_starts = 0;
+        self.is_unanswering = false;
         self.next_start = now.monotonic;
         self.last_start = LastStart::Succeeded;
         if let Probe::Due(_) = self.probe {

@@ -222,14 +222,16 @@ impl Gateway {
         );
     }
 
-    /// Whether it is known what a session's child is.
+    /// Whether it is known what a session's child is, or cannot be found out: of a server that does not
+    /// answer, the session's own child shows what is wrong, or that it works again.
     fn knows_sessions(&self) -> bool {
-        match &self.server {
+        let is_known = match &self.server {
             Server::Unknown => false,
             Server::Modern { has_handshake, .. } => has_handshake.is_some(),
             // What a shared child would answer to `initialize` is answered in its place.
             Server::Legacy { initialize } => initialize.is_some() || !self.shares_sessions(),
-        }
+        };
+        is_known || self.is_unanswering
     }
 
     /// Whether sessions share children, of a server that could have one for each.

@@ -149,6 +149,28 @@ fn whoever_waits_is_refused_when_nothing_is_found_out_and_the_next_to_come_has_i
 }
 
 #[test]
+fn of_a_server_that_answers_nothing_a_session_shows_what_is_wrong() {
+    let mut scene = Scene::of(finding_out(|_| {}));
+    let (first, _) = scene.initialize("2025-06-18");
+    for _ in 0..2 {
+        let probe = scene.new_child();
+        scene.exits(probe);
+    }
+    let child = scene.new_child();
+    assert_eq!(method(&scene.hears_one(child)), "initialize");
+    scene.exits(child);
+    scene.assert_refused(first, Refusal::ChildExited);
+    // The next has a child at once, and it works.
+    scene.wait_secs(1);
+    let (second, _) = scene.initialize("2025-06-18");
+    let child = scene.new_child();
+    let minted = scene.minted(child);
+    scene.says(child, &result(&minted, INITIALIZED));
+    assert_eq!(scene.response(second).status(), 200);
+    scene.assert_nothing_is_left();
+}
+
+#[test]
 fn a_probe_that_nobody_waits_for_is_repeated_after_a_pause() {
     let mut scene = Scene::of(finding_out(|policy| policy.startup_probe = true));
     let probe = scene.new_child();
