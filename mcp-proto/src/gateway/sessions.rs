@@ -252,7 +252,7 @@ impl Gateway {
             Server::Modern {
                 discovered,
                 has_handshake,
-            } if shares || *has_handshake == Some(false) => (discovered.clone(), None),
+            } if shares || *has_handshake != Some(true) => (discovered.clone(), None),
             Server::Legacy {
                 initialize: Some(initialize),
             } if shares => {

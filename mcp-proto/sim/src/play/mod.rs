@@ -540,7 +540,11 @@ impl Play {
             .get_mut(&upstream)
             .expect("a child that was started");
         match mind.start.end {
-            StartEnd::Opens => mind.opens(minted, &mut self.world, false),
+            // A server without handshake is asked to begin one where no probe had an answer from it.
+            StartEnd::Opens => {
+                let refuses = !self.modern.eras.server.has_handshake();
+                mind.opens(minted, &mut self.world, refuses);
+            }
             StartEnd::Refuses => mind.opens(minted, &mut self.world, true),
             StartEnd::Exits => self.world.child_exits(upstream),
             StartEnd::Hangs | StartEnd::SpawnFails => {}
