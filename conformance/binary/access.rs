@@ -151,7 +151,7 @@ fn what_is_no_request_has_an_id_and_a_line_too() {
 fn a_call_whose_child_ends_has_the_id_in_its_error() {
     let script = shell_server("", "read -r line; read -r line; exit 1");
     let gateway = Launch::new(&["sh", "-c", &script])
-        .options(&["--startup-probe", "off"])
+        .options(&["--startup-probe", "off", "--discover", "off"])
         .start();
     let caller = Caller::new(gateway.address);
     let session = caller.initialize();

@@ -205,8 +205,12 @@ fn levels_rise_and_fall_with_what_they_are_of() {
 
 #[test]
 fn children_that_end_or_do_not_start_are_counted() {
-    let (gateway, admin) =
-        start(Launch::new(&["/no/such/server"]).options(&["--startup-probe", "off"]));
+    let (gateway, admin) = start(Launch::new(&["/no/such/server"]).options(&[
+        "--startup-probe",
+        "off",
+        "--discover",
+        "off",
+    ]));
     let caller = Caller::new(gateway.address);
     assert_eq!(caller.knock().status, 503);
     expect(admin, "child_starts_failed_total", 1.0);

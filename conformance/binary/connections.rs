@@ -59,6 +59,8 @@ read -r line"#
     let options = [
         "--startup-probe",
         "off",
+        "--discover",
+        "off",
         "--keep-alive-time",
         "2s",
         "--line-bytes",
@@ -82,7 +84,11 @@ read -r line"#
 #[test]
 fn a_connection_that_will_be_closed_says_so() {
     let mark = format!("close-{}", std::process::id());
-    let gateway = Gateway::start(&mark, &["--startup-probe", "off"], &["true"]);
+    let gateway = Gateway::start(
+        &mark,
+        &["--startup-probe", "off", "--discover", "off"],
+        &["true"],
+    );
     let unknown = "0123456789abcdef0123456789abcdef";
     let mut stream = connect(&gateway);
     // What came along with the head is thrown away.
@@ -104,7 +110,14 @@ fn requests_that_end_early_leave_nothing_behind() {
     let mark = format!("early-{}", std::process::id());
     let server = shell_server("", "while read -r line; do :; done");
     let level = format!("{}=info", env!("CARGO_PKG_NAME").replace('-', "_"));
-    let options = ["--startup-probe", "off", "--log-level", &level];
+    let options = [
+        "--startup-probe",
+        "off",
+        "--discover",
+        "off",
+        "--log-level",
+        &level,
+    ];
     let gateway = Gateway::start(&mark, &options, &["sh", "-c", &server]);
     let session = http::initialize(gateway.address);
     let mut stream = connect(&gateway);
@@ -135,7 +148,11 @@ echo '{{"jsonrpc":"2.0","id":2,"result":{{"done":true}}}}'
 read -r line"#
     );
     let server = shell_server("", &flood);
-    let gateway = Gateway::start(&mark, &["--startup-probe", "off"], &["sh", "-c", &server]);
+    let gateway = Gateway::start(
+        &mark,
+        &["--startup-probe", "off", "--discover", "off"],
+        &["sh", "-c", &server],
+    );
     let session = http::initialize(gateway.address);
     let answer = http::request(gateway.address, "POST", Some(&session), CALL);
     assert_eq!(
@@ -149,7 +166,14 @@ read -r line"#
 fn sessions_that_open_at_once_do_not_hinder_each_other() {
     let mark = format!("crowd-{}", std::process::id());
     let server = shell_server("", "read -r line");
-    let options = ["--startup-probe", "off", "--sessions", "1000"];
+    let options = [
+        "--startup-probe",
+        "off",
+        "--discover",
+        "off",
+        "--sessions",
+        "1000",
+    ];
     let gateway = Gateway::start(&mark, &options, &["sh", "-c", &server]);
     std::thread::scope(|scope| {
         for _ in 0..16 {

@@ -154,6 +154,8 @@ fn hostile_servers_cost_a_bounded_amount_and_harm_nobody_else() {
     let options = [
         "--startup-probe",
         "off",
+        "--discover",
+        "off",
         "--request-time",
         "20s",
         "--terminate-after",

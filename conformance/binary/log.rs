@@ -12,7 +12,14 @@ fn a_log_that_nobody_reads_stops_nothing() {
     let address = listener.local_addr().expect("it has an address");
     drop(listener);
     let mut gateway = Command::new(BINARY)
-        .args(["--demo", "--startup-probe", "off", "--port"])
+        .args([
+            "--demo",
+            "--startup-probe",
+            "off",
+            "--discover",
+            "off",
+            "--port",
+        ])
         .arg(address.port().to_string())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

@@ -23,7 +23,7 @@ impl Launch {
 
     /// One that serves the demo server, whose token's variable is `DEMO_API_TOKEN`.
     pub(crate) fn demo() -> Self {
-        Self::new(&[]).options(&["--demo", "--startup-probe", "off"])
+        Self::new(&[]).options(&["--demo", "--startup-probe", "off", "--discover", "off"])
     }
 
     /// One that serves `command`, started from a shell that does something first.

@@ -193,7 +193,7 @@ fn no_token_and_no_session_id_is_shown() {
             .options(&["--http-client-pointer", "/id", "--allow-clients", "15"])
             .options(&["--credential-rate", "1000/m", "--verifier-time", "1s"])
             .options(&["--log-level", "trace", "--trusted-proxies", "127.0.0.1"])
-            .options(&["--startup-probe", "off"])
+            .options(&["--startup-probe", "off", "--discover", "off"])
     };
     let mut shown: Vec<(&str, String)> = Vec::new();
     let mut received = Received::default();

@@ -36,7 +36,11 @@ fn a_call_in_flight_is_answered_before_the_end() {
     let taken = Taken::new(&mark);
     let answer = r#"sleep 1; echo '{"jsonrpc":"2.0","id":2,"result":{"late":true}}'; read -r line"#;
     let server = shell_server("", &format!("{}; {answer}", taken.read()));
-    let mut gateway = Gateway::start(&mark, &["--startup-probe", "off"], &["sh", "-c", &server]);
+    let mut gateway = Gateway::start(
+        &mark,
+        &["--startup-probe", "off", "--discover", "off"],
+        &["sh", "-c", &server],
+    );
     let session = http::initialize(gateway.address);
     let call = http::send(gateway.address, "POST", Some(&session), CALL);
     taken.wait();
@@ -57,6 +61,8 @@ fn a_call_that_does_not_end_in_time_gets_an_error() {
     let server = shell_server("trap '' TERM", &format!("{}; sleep 1000", taken.read()));
     let options = [
         "--startup-probe",
+        "off",
+        "--discover",
         "off",
         "--drain-time",
         "1s",
@@ -86,7 +92,14 @@ fn a_second_signal_ends_at_once_and_takes_the_children_along() {
     let taken = Taken::new(&mark);
     let after = format!("{}; sleep 1000", taken.read());
     let server = shell_server("trap '' TERM; setsid sleep 1000 &", &after);
-    let options = ["--startup-probe", "off", "--drain-time", "60s"];
+    let options = [
+        "--startup-probe",
+        "off",
+        "--discover",
+        "off",
+        "--drain-time",
+        "60s",
+    ];
     let mut gateway = Gateway::start(&mark, &options, &["sh", "-c", &server]);
     let session = http::initialize(gateway.address);
     let _call = http::send(gateway.address, "POST", Some(&session), CALL);

@@ -46,7 +46,7 @@ read -r line"#;
     let gateway = Gateway::start_from(
         "export SECRET=marker; exec 9</dev/null",
         &mark,
-        &["--startup-probe", "off"],
+        &["--startup-probe", "off", "--discover", "off"],
         &["sh", "-c", &server],
     );
     let session = http::initialize(gateway.address);

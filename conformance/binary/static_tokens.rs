@@ -204,7 +204,7 @@ fn a_child_is_given_no_token_but_the_one_that_is_named() {
         let mut launch = Launch::new(&["sh", "-c", &server])
             .variable("SH_API_TOKEN", TOKEN)
             .variable("SH_API_TOKEN_PREVIOUS", PREVIOUS)
-            .options(&["--startup-probe", "off"]);
+            .options(&["--startup-probe", "off", "--discover", "off"]);
         if named {
             launch = launch.options(&["--env", "SH_API_TOKEN"]);
         }

@@ -16,6 +16,8 @@ fn stubborn_server() -> String {
 const QUICK: &[&str] = &[
     "--startup-probe",
     "off",
+    "--discover",
+    "off",
     "--sessions",
     "300",
     "--terminate-after",

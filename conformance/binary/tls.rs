@@ -306,7 +306,14 @@ read -r line"#
         ),
     );
     let gateway = Launch::new(&["sh", "-c", &server])
-        .options(&["--startup-probe", "off", "--line-bytes", "64MiB"])
+        .options(&[
+            "--startup-probe",
+            "off",
+            "--discover",
+            "off",
+            "--line-bytes",
+            "64MiB",
+        ])
         .options(&files.options())
         .start();
     let config = client(&made, &[]);
@@ -342,7 +349,7 @@ fn a_call_in_flight_is_answered_before_the_end() {
         &format!("read -r line; : > {}; {answer}", taken.display()),
     );
     let mut gateway = Launch::new(&["sh", "-c", &server])
-        .options(&["--startup-probe", "off"])
+        .options(&["--startup-probe", "off", "--discover", "off"])
         .options(&files.options())
         .start();
     let config = client(&made, &[]);
