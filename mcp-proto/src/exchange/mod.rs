@@ -282,6 +282,14 @@ impl Exchange {
             }
             return self.take_modern(&document, &body, now);
         }
+        if self.modern.as_ref().is_some_and(|modern| modern.is_unknown) {
+            self.state = State::ReadingBody {
+                grant,
+                body: Body::Empty,
+                deadline: self.started,
+            };
+            return self.refuse_read(Refusal::UnsupportedVersion.into(), now);
+        }
         match grant {
             Some(grant) => self.call(grant, None, body, document, now),
             None => {

@@ -18,12 +18,14 @@ use crate::sse;
 use crate::time::Now;
 use crate::translation::modern_server::NO_ROUND;
 use crate::upstream::{self, UpstreamMail};
-use crate::version::Era;
+use crate::version::{Era, MODERN};
 
 /// What is kept of a request of 2026-07-28.
 pub(super) struct Modern {
     /// What the head mirrors of the body, until the request is handed on.
     metadata: Option<Box<RequestMetadata>>,
+    /// Whether the head names a revision that nobody knows.
+    pub(super) is_unknown: bool,
     pub(super) seals: Option<Arc<Seals>>,
     /// The request, for as long as its answer may have to be refused or sealed.
     request: Option<(Bytes, Envelope)>,
@@ -40,6 +42,7 @@ impl Modern {
         RequestMetadata::of(head).map(|metadata| {
             Box::new(Self {
                 metadata: Some(metadata),
+                is_unknown: head.version.value() != Some(MODERN.as_bytes()),
                 seals: None,
                 request: None,
                 child: 0,
