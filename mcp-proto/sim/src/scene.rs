@@ -259,6 +259,13 @@ impl Scene {
         self.spawning = Spawning::Waits;
     }
 
+    /// A child whose start waits cannot be started.
+    pub fn fails_to_start(&mut self, child: UpstreamId) {
+        self.held.retain(|&held| held != child);
+        self.world.spawned(child, false);
+        self.settle();
+    }
+
     /// From now on requests bear this token, unless they bear another credential.
     pub fn presents(&mut self, token: &str) {
         self.token = Some(token.to_owned());

@@ -82,9 +82,6 @@ fn whatever_happens_the_rules_hold() {
     };
     let played = seeds.end - seeds.start;
     let counts = check_all(seeds);
-    for (what, count) in &counts {
-        eprintln!("COUNT {what} {count}");
-    }
     if played < 1000 {
         return;
     }

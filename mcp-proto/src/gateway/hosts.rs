@@ -144,6 +144,9 @@ impl Gateway {
             Ok(Choice::Granted(upstream)) => {
                 self.grant_host(exchange, upstream, exclusive, !is_legacy, now);
             }
+            Ok(Choice::Wait) if self.queue.len() >= self.policy.limits.calls_per_child => {
+                self.refuse_route(exchange, Refusal::TooManyCalls);
+            }
             Ok(Choice::Wait) => {
                 let deadline = now.monotonic + self.policy.limits.request_time;
                 self.queue.push_back(Queued {
@@ -227,7 +230,8 @@ impl Gateway {
             };
         }
         let own_full = self.has_its_share(key);
-        if !own_full && self.hosts.len() < self.policy.limits.hosts {
+        let fits = self.hosts.len() < self.policy.limits.hosts && self.has_room_for_child(true);
+        if fits && !own_full {
             return Ok(Choice::Granted(self.open_host(key.clone(), now)));
         }
         if let Some(upstream) = free {
@@ -248,11 +252,7 @@ impl Gateway {
         if let Some(idle) = idle {
             self.ask_host(idle, SessionEnd::MadeRoom);
         }
-        let most = self.policy.limits.calls_per_child;
-        match self.queue.len() < most {
-            true => Ok(Choice::Wait),
-            false => Err(Refusal::TooManyCalls),
-        }
+        Ok(Choice::Wait)
     }
 
     /// How many hosts there may be for the same.
@@ -322,7 +322,7 @@ impl Gateway {
     /// to start does not take it when somebody waits.
     fn start_ahead(&mut self, now: Now) {
         let is_wanted = self.policy.start_ahead && matches!(self.server, Server::Legacy { .. });
-        let fits = self.hosts.len() < self.policy.limits.hosts;
+        let fits = self.hosts.len() < self.policy.limits.hosts && self.has_room_for_child(true);
         if is_wanted && fits && self.ahead.is_none() && now.monotonic >= self.next_start {
             let upstream = self.open_child(None, Purpose::Host(Speaks::LegacyAhead), now);
             self.ahead = Some(upstream);

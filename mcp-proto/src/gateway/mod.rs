@@ -117,6 +117,8 @@ enum Phase {
 /// A child that has not ended, and what was granted of it.
 struct Child {
     session: Option<SessionId>,
+    /// Whether it is a host's, or was.
+    is_host: bool,
     since: Instant,
     granted: u64,
 }

@@ -166,10 +166,10 @@ impl Gateway {
         }));
         if known {
             self.start_succeeded(now);
+            self.serve_undiscovered(now);
         } else {
             self.probe_failed(now);
         }
-        self.serve_undiscovered(now);
     }
 
     fn probe_failed(&mut self, now: Now) {

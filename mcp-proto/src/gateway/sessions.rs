@@ -142,9 +142,7 @@ impl Gateway {
     /// may be asked to make room: one of the same principal, if that has its share.
     fn judge_room(&mut self, owner: &Owner, ahead: &[Waiting]) -> Room {
         let limits = &self.policy.limits;
-        // Children that are slow to end count too: without this bound, opening and ending
-        // sessions in a loop would pile up processes.
-        if self.children.len() >= limits.sessions.saturating_mul(2) {
+        if !self.has_room_for_child(false) {
             return Room::None(Refusal::TooManySessions);
         }
         let same = |other: &Owner| other.principal() == owner.principal();
@@ -186,6 +184,20 @@ impl Gateway {
             None if own_full => Room::None(Refusal::TooManyOwnSessions),
             None => Room::None(Refusal::TooManySessions),
         }
+    }
+
+    /// Whether there may be a further child: a host's, or another. Children that are slow to end count
+    /// too: without this bound, opening and ending sessions in a loop would pile up processes, and so
+    /// would calls that are cancelled.
+    pub(super) fn has_room_for_child(&self, is_host: bool) -> bool {
+        let limits = &self.policy.limits;
+        let most = match is_host {
+            true => limits.hosts,
+            false => limits.sessions,
+        };
+        let children = self.children.values();
+        let same = children.filter(|child| child.is_host == is_host);
+        same.count() < most.saturating_mul(2)
     }
 
     fn open_session(&mut self, waiting: Waiting, now: Now) {
@@ -281,6 +293,7 @@ impl Gateway {
             upstream,
             Child {
                 session: session.as_ref().map(|&(id, _)| id),
+                is_host: matches!(purpose, Purpose::Host(_)),
                 since: now.monotonic,
                 granted: u64::from(session.is_some()),
             },
@@ -401,6 +414,7 @@ impl Gateway {
             (News::Drained, ..) => {
                 self.children.remove(&upstream);
                 self.serve_waiting(now);
+                self.serve_queue(now);
             }
             (News::Opened, None, _) => self.host_opened(upstream, now),
             (News::Busy, None, _) => self.host_busy(upstream, now),

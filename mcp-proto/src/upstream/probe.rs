@@ -21,7 +21,6 @@ use crate::framing::{Frame, Text};
 use crate::gateway::{News, Outcome};
 use crate::id::UpstreamId;
 use crate::limits::Limits;
-use crate::refusal::Refusal;
 use crate::time::{Instant, Now};
 use crate::version::MODERN;
 
@@ -93,16 +92,10 @@ impl Role for Probe {
     }
 
     fn take(&mut self, letter: Letter, now: Now) {
-        match letter {
-            Letter::Retire { granted, .. } => {
-                self.child.granted = Some(granted);
-                self.end(None, now);
-            }
-            Letter::Call { sender, .. } | Letter::Listen { sender, .. } => {
-                self.child.seen += 1;
-                self.child.refuse(sender.exchange, Refusal::SessionNotFound);
-            }
-            _ => {}
+        // It is granted to nobody, so that nobody else writes.
+        if let Letter::Retire { granted, .. } = letter {
+            self.child.granted = Some(granted);
+            self.end(None, now);
         }
     }
 

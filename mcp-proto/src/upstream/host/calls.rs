@@ -74,6 +74,8 @@ pub(super) struct Calls {
     calls: BTreeMap<u64, Call>,
     by_exchange: BTreeMap<ExchangeId, u64>,
     by_session: BTreeMap<(UpstreamId, u64), u64>,
+    /// How many have begun as an event stream.
+    begun: usize,
 }
 
 impl Calls {
@@ -101,6 +103,7 @@ impl Calls {
 
     pub(super) fn remove(&mut self, minted: u64) -> Option<Call> {
         let call = self.calls.remove(&minted)?;
+        self.begun -= usize::from(call.begun);
         match &call.caller {
             Caller::Exchange(sender) => drop(self.by_exchange.remove(&sender.exchange)),
             &Caller::Session {
@@ -110,6 +113,21 @@ impl Calls {
             Caller::Tools | Caller::Watch => {}
         }
         Some(call)
+    }
+
+    /// Marks that a call's response begins as an event stream; the exchange that carries it, unless it
+    /// has begun before.
+    pub(super) fn begin(&mut self, minted: u64) -> Option<ExchangeId> {
+        let call = self.calls.get_mut(&minted).filter(|call| !call.begun)?;
+        let exchange = call.sender()?.exchange;
+        call.begun = true;
+        self.begun += 1;
+        Some(exchange)
+    }
+
+    /// How many have begun as an event stream.
+    pub(super) fn begun(&self) -> usize {
+        self.begun
     }
 
     /// The call of an HTTP request.
@@ -132,7 +150,7 @@ impl Calls {
     }
 
     /// Every call, oldest first.
-    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, &Call)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Call)> {
         self.calls.iter().map(|(&minted, call)| (minted, call))
     }
 

@@ -143,28 +143,9 @@ impl Role for Host {
                 let limits = &self.child.limits;
                 self.server = Some(Box::new(ModernServer::new(&capabilities, limits, now)));
             }
-            Letter::Changed(change) => {
+            Letter::Changed(_) | Letter::Follow(_) | Letter::Unfollow(_) | Letter::GiveWay => {
                 if let Some(server) = &mut self.server {
-                    server.handle_change(&change);
-                }
-            }
-            Letter::Follow(uris) => {
-                for uri in &uris {
-                    if let Some(server) = &mut self.server {
-                        server.follow(uri);
-                    }
-                }
-            }
-            Letter::Unfollow(uris) => {
-                for uri in &uris {
-                    if let Some(server) = &mut self.server {
-                        server.unfollow(uri);
-                    }
-                }
-            }
-            Letter::GiveWay => {
-                if let Some(server) = &mut self.server {
-                    server.give_way(now);
+                    tell_server(server, letter, now);
                 }
             }
             Letter::Expire {
@@ -211,7 +192,7 @@ impl Role for Host {
         UpstreamStanding {
             state: self.child.state(),
             calls: self.calls.count() + self.held.len(),
-            streams: self.calls.iter().filter(|(_, call)| call.begun).count(),
+            streams: self.calls.begun(),
             stdin_bytes: self.child.stdin_queued(),
         }
     }
@@ -343,10 +324,7 @@ impl Host {
 
     /// Tells the gateway what it waits to hear.
     fn report(&mut self, now: Now) {
-        let is_free = self.server.as_ref().is_none_or(|it| it.is_free());
-        let has_exclusive = self.calls.iter().any(|(_, call)| call.is_exclusive)
-            || self.held.iter().any(|(_, request)| request.exclusive);
-        if self.taken && is_free && !has_exclusive {
+        if self.taken && !self.has_exclusive() {
             self.taken = false;
             let spent = self.server.as_ref().is_some_and(|it| it.is_spent());
             self.child.news(News::Free { spent });
@@ -366,9 +344,27 @@ impl Host {
         }
     }
 
+    /// Whether the exclusive call waits, is in flight, or is parked.
+    fn has_exclusive(&self) -> bool {
+        self.calls.iter().any(|(_, call)| call.is_exclusive)
+            || self.held.iter().any(|(_, request)| request.exclusive)
+            || self.server.as_ref().is_some_and(|it| !it.is_free())
+    }
+
     /// Tells a legacy session something.
     fn tell_session(&mut self, upstream: UpstreamId, reference: u64, letter: FromHost) {
         self.child
             .mail(upstream, Letter::FromHost { reference, letter });
+    }
+}
+
+/// Tells what translates for a child what only that acts on.
+fn tell_server(server: &mut ModernServer, letter: Letter, now: Now) {
+    match letter {
+        Letter::Changed(change) => server.handle_change(&change),
+        Letter::Follow(uris) => uris.iter().for_each(|uri| server.follow(uri)),
+        Letter::Unfollow(uris) => uris.iter().for_each(|uri| server.unfollow(uri)),
+        Letter::GiveWay => server.give_way(now),
+        _ => {}
     }
 }

@@ -242,11 +242,7 @@ impl Host {
 
     /// Begins a call's response as an event stream, unless it has begun.
     pub(super) fn begin(&mut self, minted: u64) {
-        if let Some(call) = self.calls.get_mut(minted)
-            && let Caller::Exchange(sender) = &call.caller
-            && !std::mem::replace(&mut call.begun, true)
-        {
-            let exchange = sender.exchange;
+        if let Some(exchange) = self.calls.begin(minted) {
             self.child
                 .tell(exchange, exchange::Letter::Begin(None), false);
         }

@@ -68,9 +68,31 @@ fn its_end_keeps_nobody_from_being_served() {
     let asked = scene.ask(&prompt("1"));
     let children = scene.new_children();
     let child = children[0];
-    shakes_hands(&mut scene, child);
-    assert!(scene.is_waiting(asked));
+    let minted = first_call(&mut scene, child);
+    scene.answers(child, &minted, "x");
+    assert_eq!(answer(&scene, asked)["result"]["marker"], "x");
     scene.assert_nothing_is_left();
+}
+
+#[test]
+fn a_drain_ends_it() {
+    let (mut scene, ahead) = started_ahead(|_| {});
+    scene.world.drain();
+    scene.settle();
+    assert!(!scene.world.child(ahead).lives());
+    assert_eq!(scene.world.upstreams(), 0);
+}
+
+#[test]
+fn none_is_started_for_a_server_that_serves_all_by_one_or_where_it_is_not_wanted() {
+    let ahead = |wanted| finding_out(|policy| policy.start_ahead = wanted);
+    // All children that these start are accounted for.
+    let (mut scene, host) = modern_only(ahead(true));
+    begin(&mut scene, host, &prompt("1"));
+    assert_eq!(scene.new_children(), []);
+    let mut scene = legacy(ahead(false));
+    scene.ask(&prompt("1"));
+    scene.new_child();
 }
 
 #[test]

@@ -101,7 +101,9 @@ fn a_silent_server_is_asked_to_initialize_as_well_and_either_answer_counts() {
         } else {
             scene.says(probe, &result("0", INITIALIZED));
             let host = scene.new_child();
-            shakes_hands(&mut scene, host);
+            let minted = first_call(&mut scene, host);
+            scene.answers(host, &minted, "x");
+            assert_eq!(answer(&scene, asked)["result"]["marker"], "x");
         }
         scene.assert_nothing_is_left();
     }
@@ -167,6 +169,27 @@ fn of_a_server_that_answers_nothing_a_session_shows_what_is_wrong() {
     let minted = scene.minted(child);
     scene.says(child, &result(&minted, INITIALIZED));
     assert_eq!(scene.response(second).status(), 200);
+    scene.assert_nothing_is_left();
+}
+
+#[test]
+fn sessions_of_a_modern_server_whose_second_probe_does_not_start_have_the_shared_child() {
+    let mut scene = Scene::of(finding_out(|_| {}));
+    let modern = scene.ask(&discover());
+    let probe = scene.new_child();
+    scene.spawning_waits();
+    scene.says(probe, &result("1", DISCOVERED));
+    let (legacy, _) = scene.initialize("2025-06-18");
+    let children = scene.new_children();
+    let (second, host) = (children[0], children[1]);
+    scene.fails_to_start(second);
+    scene.spawning_works();
+    assert_eq!(scene.response(legacy).status(), 200);
+    assert_eq!(answer(&scene, legacy)["result"]["serverInfo"]["name"], "s");
+    assert_eq!(scene.new_children(), []);
+    let minted = scene.minted(host);
+    scene.says(host, &result(&minted, DISCOVERED));
+    assert_eq!(scene.response(modern).status(), 200);
     scene.assert_nothing_is_left();
 }
 

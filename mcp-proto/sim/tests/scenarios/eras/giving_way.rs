@@ -127,7 +127,9 @@ fn one_person_has_half_of_the_children_at_most() {
     assert_eq!(answer(&scene, idles)["result"]["marker"], "x");
     assert!(!scene.world.child(idle).lives());
     let child = scene.new_child();
-    shakes_hands(&mut scene, child);
+    let waited = first_call(&mut scene, child);
+    scene.answers(child, &waited, "z");
+    assert_eq!(answer(&scene, waits)["result"]["marker"], "z");
     scene.answers(running, &minted, "y");
     scene.assert_nothing_is_left();
 }

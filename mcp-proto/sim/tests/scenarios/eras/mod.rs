@@ -12,6 +12,7 @@ mod state;
 mod subscriptions;
 mod translated;
 
+use mcp_proto::auth::{AuthPolicy, StaticToken, Token, Verifier};
 use mcp_proto::{Limits, Policy, UpstreamId};
 use mcp_proto_sim::{Ask, Asked, Scene, policy};
 use serde_json::Value;
@@ -23,6 +24,21 @@ const DISCOVERED: &str = r#"{"resultType":"complete","supportedVersions":["2026-
 const INITIALIZED: &str = r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{"listChanged":true},"prompts":{},"resources":{"subscribe":true},"logging":{}},"serverInfo":{"name":"s","version":"0"}}"#;
 
 const ELICITS: &str = r#"{"elicitation":{}}"#;
+
+const ANN: &str = "ann-secret-secret-secret";
+const BOB: &str = "bob-secret-secret-secret";
+
+/// A gateway that lets in whoever bears one of two tokens.
+fn for_two(policy: &mut Policy) {
+    let tokens = [("ann", ANN), ("bob", BOB)].map(|(name, token)| StaticToken {
+        name: name.to_owned(),
+        token: Token::new(token.to_owned()).unwrap(),
+    });
+    policy.auth = AuthPolicy {
+        verifiers: vec![Verifier::Static(tokens.to_vec())],
+        ..AuthPolicy::default()
+    };
+}
 
 /// A gateway that finds out what its server speaks, when the first client comes.
 fn finding_out(change: impl FnOnce(&mut Policy)) -> Policy {

@@ -2,25 +2,10 @@
 
 use std::num::NonZeroUsize;
 
-use mcp_proto::Share;
-use mcp_proto::auth::{AuthPolicy, StaticToken, Token, Verifier};
+use mcp_proto::{Refusal, Share};
+use mcp_proto_sim::{Request, Session};
 
 use super::*;
-
-const ANN: &str = "ann-secret-secret-secret";
-const BOB: &str = "bob-secret-secret-secret";
-
-/// A gateway that lets in whoever bears one of two tokens.
-fn for_two(policy: &mut Policy) {
-    let tokens = [("ann", ANN), ("bob", BOB)].map(|(name, token)| StaticToken {
-        name: name.to_owned(),
-        token: Token::new(token.to_owned()).unwrap(),
-    });
-    policy.auth = AuthPolicy {
-        verifiers: vec![Verifier::Static(tokens.to_vec())],
-        ..AuthPolicy::default()
-    };
-}
 
 /// A scene of these two before anything is known of a server of this era, and which it is.
 fn of_two(share: Share, is_modern: bool) -> Scene {
@@ -173,4 +158,76 @@ fn sessions_of_a_modern_server_have_their_child_from_whom_the_operator_allows() 
         assert_eq!(scene.new_children().len(), most, "{share:?}");
         scene.assert_nothing_is_left();
     }
+}
+
+/// Opens a session of whoever bears a token; its client can be asked for what `capabilities` say.
+#[track_caller]
+fn open(scene: &mut Scene, token: &str, capabilities: &str) -> Session {
+    scene.presents(token);
+    let asked = scene.send(Request::post(format!(
+        r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"2025-06-18","capabilities":{capabilities},"clientInfo":{{"name":"old","version":"1"}}}}}}"#
+    )));
+    assert_eq!(answer(scene, asked)["result"]["serverInfo"]["name"], "s");
+    let opened = scene.world.opened().iter().rev();
+    let mut opened = opened.filter(|(_, by)| *by == Some(asked));
+    let &(upstream, _) = opened.next().expect("a session");
+    let id = scene.response(asked).field("mcp-session-id").unwrap();
+    Session { id, upstream }
+}
+
+#[test]
+fn sessions_share_the_children_of_a_server_with_a_handshake_as_the_operator_says() {
+    let pool = Share::Pool(NonZeroUsize::new(2).unwrap());
+    for (share, children) in [(Share::Shared, 1), (Share::PerPrincipal, 2), (pool, 2)] {
+        let mut scene = of_two(share, false);
+        for token in [ANN, BOB, ANN, BOB] {
+            scene.wait_secs(1);
+            open(&mut scene, token, "{}");
+        }
+        let shared = scene.new_children();
+        assert_eq!(shared.len(), children, "{share:?}");
+        // A child is for those whose capabilities it was told.
+        open(&mut scene, ANN, ELICITS);
+        let further = scene.new_child();
+        for child in shared.into_iter().chain([further]) {
+            shakes_hands(&mut scene, child);
+        }
+        scene.assert_nothing_is_left();
+    }
+}
+
+#[test]
+fn sessions_that_share_a_child_with_a_handshake_get_each_what_is_theirs() {
+    let mut scene = of_two(Share::Shared, false);
+    let ann = open(&mut scene, ANN, "{}");
+    let bob = open(&mut scene, BOB, "{}");
+    let child = scene.new_child();
+    shakes_hands(&mut scene, child);
+    // A session wants log messages, where the server has them; so these take turns.
+    scene.presents(ANN);
+    let of_ann = scene.call(&ann, "1");
+    let lines = scene.hears(child);
+    assert_eq!(method(&lines[0]), "logging/setLevel");
+    let to_ann = json(&lines[1])["id"].to_string();
+    scene.presents(BOB);
+    let of_bob = scene.call(&bob, "1");
+    assert_eq!(scene.hears(child), [""; 0]);
+    scene.answers(child, &to_ann, "ann's");
+    scene.assert_answered(of_ann, 1.into(), "ann's");
+    let to_bob = scene.minted(child);
+    scene.answers(child, &to_bob, "bob's");
+    scene.assert_answered(of_bob, 1.into(), "bob's");
+
+    // The end of a session is not that of the child; the child's end is that of all sessions.
+    scene.presents(ANN);
+    scene.delete(&ann);
+    assert!(scene.world.child(child).lives());
+    scene.presents(BOB);
+    let lost = scene.call(&bob, "2");
+    scene.exits(child);
+    let code = Refusal::ChildExited.code();
+    assert_error(&scene, lost, 200, code, &2.into());
+    let late = scene.call(&bob, "3");
+    assert_eq!(scene.response(late).status(), 404);
+    scene.assert_nothing_is_left();
 }

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use mcp_proto::auth::{AuthPolicy, StaticToken, Token, Verifier};
-use mcp_proto::{Policy, SealKey};
+use mcp_proto::SealKey;
 
 use super::*;
 
@@ -87,22 +86,10 @@ fn it_is_not_taken_if_it_was_changed_or_comes_with_another_call_or_too_late() {
     scene.assert_nothing_is_left();
 }
 
-/// A gateway that lets in whoever bears one of two tokens.
-fn for_two(policy: &mut Policy) {
-    let tokens = ["ann", "bob"].map(|name| StaticToken {
-        name: name.to_owned(),
-        token: Token::new(format!("{name}-secret-secret-secret")).unwrap(),
-    });
-    policy.auth = AuthPolicy {
-        verifiers: vec![Verifier::Static(tokens.to_vec())],
-        ..AuthPolicy::default()
-    };
-}
-
 #[test]
 fn it_is_not_taken_from_anyone_else() {
     let mut scene = Scene::of(finding_out(for_two));
-    scene.presents("ann-secret-secret-secret");
+    scene.presents(ANN);
     let asked = scene.ask(&prompt("1"));
     let probe = scene.new_child();
     scene.says(probe, &result("1", DISCOVERED));
@@ -111,10 +98,10 @@ fn it_is_not_taken_from_anyone_else() {
     scene.says(host, &result(&minted, ASKED));
     let response = scene.response(asked).json();
     let state = response["result"]["requestState"].as_str().unwrap();
-    scene.presents("bob-secret-secret-secret");
+    scene.presents(BOB);
     let stolen = scene.ask(&retry(prompt("1"), state));
     assert_error(&scene, stolen, 400, -32602, &1.into());
-    scene.presents("ann-secret-secret-secret");
+    scene.presents(ANN);
     scene.ask(&retry(prompt("1"), state));
     let line = scene.hears_one(host);
     assert_eq!(json(&line)["params"]["requestState"], "its \u{e9} \"own\"");

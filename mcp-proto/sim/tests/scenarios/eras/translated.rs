@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use mcp_proto::{AuditEvent, Refusal};
+use mcp_proto::{AuditEvent, Refusal, Share};
 
 use super::*;
 
-/// Has the server elicit something, and gives the line's id.
+/// The server elicits something.
 const ELICIT: &str = r#"{"jsonrpc":"2.0","id":"q","method":"elicitation/create","params":{"mode":"form","message":"?","requestedSchema":{"type":"object","properties":{}}}}"#;
 
 /// Makes the first call of these capabilities; gives it, its child, and the id that it is known by.
@@ -166,6 +166,54 @@ fn a_pool_that_is_full_makes_room_of_what_is_idle() {
     let minted = first_call(&mut scene, child);
     scene.answers(child, &minted, "y");
     assert_eq!(answer(&scene, other)["result"]["marker"], "y");
+    scene.assert_nothing_is_left();
+}
+
+#[test]
+fn children_of_modern_clients_take_no_room_from_sessions() {
+    let mut scene = legacy(limited(|limits| limits.sessions = 1));
+    first(&mut scene, &prompt("1"));
+    first(&mut scene, &prompt("1").capabilities(ELICITS));
+    scene.open("2025-06-18");
+}
+
+#[test]
+fn children_that_are_slow_to_end_count_too() {
+    let mut scene = legacy(limited(|limits| limits.hosts = 1));
+    let ask = prompt("1").capabilities(ELICITS);
+    for _ in 0..2 {
+        let (asked, child, _) = first(&mut scene, &ask);
+        let slow = scene.world.child_mut(child);
+        (slow.heeds_stdin, slow.heeds_term) = (false, false);
+        // Cancelled, it may still ask for this call, and is not used again.
+        scene.leave(asked);
+    }
+    let waits = scene.ask(&ask);
+    assert_eq!(scene.new_children(), []);
+    scene.wait_secs(5);
+    let child = scene.new_child();
+    let minted = first_call(&mut scene, child);
+    scene.answers(child, &minted, "x");
+    assert_eq!(answer(&scene, waits)["result"]["marker"], "x");
+    scene.assert_nothing_is_left();
+}
+
+#[test]
+fn no_more_calls_wait_for_a_shared_child_than_may() {
+    let mut scene = legacy(finding_out(|policy| {
+        policy.share = Share::Shared;
+        policy.limits.calls_per_child = 1;
+    }));
+    let ask = prompt("1").capabilities(ELICITS);
+    let (_, child, minted) = first(&mut scene, &ask);
+    let waits = scene.ask(&ask);
+    let refused = scene.ask(&ask);
+    scene.assert_refused_modern(refused, Refusal::TooManyCalls);
+    scene.answers(child, &minted, "x");
+    assert!(scene.is_waiting(waits));
+    let minted = scene.minted(child);
+    scene.answers(child, &minted, "y");
+    assert_eq!(answer(&scene, waits)["result"]["marker"], "y");
     scene.assert_nothing_is_left();
 }
 
