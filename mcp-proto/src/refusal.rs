@@ -757,9 +757,11 @@ mod tests {
         for refusal in Refusal::ALL {
             assert_eq!(refusal.code_for(Era::Legacy), refusal.code());
             let code = refusal.code_for(Era::Modern);
-            let is_defined = matches!(code, -32700 | -32603..=-32600 | -32022..=-32020)
-                && code != -32700
-                || refusal.reason() == "parse-error";
+            let is_defined = match code {
+                -32603..=-32600 | -32022..=-32020 => true,
+                -32700 => refusal.reason() == "parse-error",
+                _ => false,
+            };
             assert!(is_defined, "{refusal:?}: {code}");
             let is_servers = refusal.status().is_server_error();
             assert!(!is_servers || code == -32603 || refusal.status() == 501);

@@ -38,10 +38,10 @@ type Judged = (Box<upstream::Request>, Option<Origin>);
 
 impl Modern {
     pub(super) fn of(head: &RequestHead<'_>) -> Option<Box<Self>> {
-        let head = (head.method == Method::POST && head.is_modern()).then_some(head)?;
-        RequestMetadata::of(head).map(|metadata| {
+        let is_modern = head.method == Method::POST && head.is_modern();
+        is_modern.then(|| {
             Box::new(Self {
-                metadata: Some(metadata),
+                metadata: Some(RequestMetadata::of(head)),
                 is_unknown: head.version.value() != Some(MODERN.as_bytes()),
                 seals: None,
                 request: None,
@@ -93,15 +93,16 @@ impl Exchange {
             .as_ref()
             .and_then(|modern| modern.metadata.as_deref());
         let call = modern::judge(message, body, metadata)?;
-        let principal = self.principal();
+        // Only a state is bound to whom it was issued.
+        let principal = call.request_state.is_some().then(|| self.principal());
         let Some(modern) = &mut self.modern else {
             return Err(Refusal::HeaderMismatch.into());
         };
         if message.kind() == Kind::Notification {
             return Ok(None);
         }
-        let opened = match (&call.request_state, &modern.seals) {
-            (Some(state), Some(seals)) => Some(seals.keys.open(
+        let opened = match (&call.request_state, &modern.seals, principal) {
+            (Some(state), Some(seals), Some(principal)) => Some(seals.keys.open(
                 state,
                 principal,
                 CallDigest::of(message, body),

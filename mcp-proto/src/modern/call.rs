@@ -37,8 +37,6 @@ pub(crate) struct ModernCall {
     pub(crate) log_level: Option<Level>,
     /// `requestState`, decoded: of the kinds that may ask for input.
     pub(crate) request_state: Option<Bytes>,
-    /// Whether there are `inputResponses`.
-    pub(crate) has_input_responses: bool,
 }
 
 /// What a modern message asks for, as far as the gateway acts on it.
@@ -189,7 +187,8 @@ impl From<Refusal> for ModernRefusal {
 
 /// Whether a POST is of a revision without sessions. That is told by the `_meta` of its message or by
 /// its head; but `initialize` opens a session unless its `_meta` says otherwise (2026-07-28,
-/// versioning, "Backward Compatibility"), as nothing else that old clients send does.
+/// versioning, "Backward Compatibility"). No other message of an older revision comes with a
+/// head of this one.
 pub(crate) fn is_modern(
     document: &Document,
     body: &[u8],
@@ -271,7 +270,6 @@ pub(crate) fn judge(
         capabilities: envelope.get(Field::ClientCapabilities).unwrap_or_default(),
         log_level,
         request_state,
-        has_input_responses: envelope.get(Field::InputResponses).is_some(),
     })
 }
 

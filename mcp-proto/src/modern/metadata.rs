@@ -7,7 +7,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::head::{Field, RequestHead};
-use crate::version::Version;
 
 /// An owned copy of what a head mirrors.
 #[derive(Debug)]
@@ -61,23 +60,17 @@ impl Mirrored {
 }
 
 impl RequestMetadata {
-    /// What a head mirrors; `None` if its `MCP-Protocol-Version` is absent or names a revision with
-    /// sessions, of which nothing is mirrored.
-    pub(crate) fn of(head: &RequestHead<'_>) -> Option<Box<Self>> {
-        match head.version {
-            Field::Absent => return None,
-            Field::One(version) if Version::parse(version).is_some() => return None,
-            Field::One(_) | Field::Repeated => {}
-        }
+    /// What a head mirrors that [`RequestHead::is_modern`]; others mirror nothing.
+    pub(crate) fn of(head: &RequestHead<'_>) -> Box<Self> {
         let params = head.mcp_params.iter();
-        Some(Box::new(Self {
+        Box::new(Self {
             version: head.version.into(),
             method: head.mcp_method.into(),
             name: head.mcp_name.into(),
             params: params
                 .map(|&(suffix, value)| (suffix.into(), value.into()))
                 .collect(),
-        }))
+        })
     }
 
     /// The value of `Mcp-Param-{suffix}`.

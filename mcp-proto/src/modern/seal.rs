@@ -21,8 +21,10 @@ const PURPOSE: &[u8] = b"mcp-gateway requestState 1";
 /// The members of a call's params that differ when it is sent again.
 const CHANGING: [&str; 3] = ["_meta", "requestState", "inputResponses"];
 
-/// Bytes of the instance, the child's number, the expiry, and the tag.
+/// Bytes of the instance, the child's number, and the expiry.
 const HEAD_BYTES: usize = 8 + 8 + 8;
+
+/// Bytes of the MAC.
 const TAG_BYTES: usize = 32;
 
 /// The keys of the seals: the first one seals, each of them opens, so that keys can be changed while

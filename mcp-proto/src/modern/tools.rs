@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use http::HeaderName;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::call::{ModernRefusal, mismatch};
@@ -11,8 +12,8 @@ use super::metadata::{RequestMetadata, decode};
 use crate::envelope::{self, Number};
 use crate::head::Field;
 
-/// Most bytes of names and paths that are kept of one child's tools. A list beyond it has more
-/// annotations than any client could send headers.
+/// Most bytes of names and paths that are kept of one child's tools. What the headers of further ones
+/// say is not judged: no list may hold more memory.
 const BYTES: usize = 256 * 1024;
 
 /// Most annotations of one tool. Each is a field of a head, and no head may have so many.
@@ -60,17 +61,21 @@ impl ToolHeaders {
     /// Takes note of a page of the list: `result` is a `tools/list` result's JSON text. Gives the
     /// JSON text of the cursor of the next page, if there is one.
     pub(crate) fn add_page(&mut self, result: &[u8]) -> Option<String> {
-        let page: Value = serde_json::from_slice(result).ok()?;
-        let tools = page.get("tools").and_then(Value::as_array);
+        // Each tool is read by itself: one that cannot be does not hide the others.
+        let tools = envelope::member(result, "tools");
+        let tools = tools.and_then(|tools| serde_json::from_slice::<Vec<&RawValue>>(tools).ok());
         for tool in tools.into_iter().flatten() {
-            if let (Some(Value::String(name)), Some(schema)) =
-                (tool.get("name"), tool.get("inputSchema"))
-            {
-                self.add(name, schema);
+            let tool = tool.get().as_bytes();
+            let name = envelope::member(tool, "name").and_then(envelope::decode_string);
+            let schema = envelope::member(tool, "inputSchema");
+            let schema = schema.and_then(|schema| serde_json::from_slice(schema).ok());
+            if let (Some(name), Some(schema)) = (name, schema) {
+                self.add(&name, &schema);
             }
         }
-        let cursor = page.get("nextCursor").filter(|cursor| cursor.is_string());
-        cursor.map(Value::to_string)
+        let cursor = envelope::member(result, "nextCursor")?;
+        let cursor = str::from_utf8(cursor).ok()?;
+        cursor.starts_with('"').then(|| cursor.to_owned())
     }
 
     fn add(&mut self, tool: &str, schema: &Value) {
@@ -80,14 +85,12 @@ impl ToolHeaders {
         {
             return;
         }
-        let lengths = annotations.iter().map(|annotation| {
-            let path = annotation.path.iter();
-            annotation.suffix.len() + path.map(|key| key.len()).sum::<usize>()
-        });
-        let bytes = tool.len() + lengths.sum::<usize>();
+        let bytes = cost(tool, &annotations);
         if self.bytes + bytes <= BYTES {
             self.bytes += bytes;
-            self.tools.insert(tool.into(), annotations);
+            if let Some(before) = self.tools.insert(tool.into(), annotations) {
+                self.bytes -= cost(tool, &before);
+            }
         }
     }
 
@@ -117,6 +120,15 @@ impl ToolHeaders {
         }
         Ok(())
     }
+}
+
+/// The bytes that a tool's name and annotations take.
+fn cost(tool: &str, annotations: &[Annotation]) -> usize {
+    let lengths = annotations.iter().map(|annotation| {
+        let path = annotation.path.iter();
+        annotation.suffix.len() + path.map(|key| key.len()).sum::<usize>()
+    });
+    tool.len() + lengths.sum::<usize>()
 }
 
 /// Finds the annotations in a schema. `path` leads to it from the root; `None` if something else than
@@ -417,6 +429,32 @@ mod tests {
         );
         let names: Vec<_> = tools.tools.keys().map(|name| &**name).collect();
         assert_eq!(names, ["a", "b"]);
+    }
+
+    #[test]
+    fn a_tool_that_cannot_be_read_hides_no_other_and_no_further_page() {
+        let annotated = json!({"name": "a", "inputSchema": sql()});
+        for odd in [
+            r#"{"name":"b","description":"\ud800","inputSchema":{}}"#,
+            r#"{"name":"b","inputSchema":{"default":1e400}}"#,
+            r#"{"name":"\ud800","inputSchema":{}}"#,
+            r#"{"name":"b","inputSchema":{"\ud800":1}}"#,
+        ] {
+            let page = format!(r#"{{"tools":[{odd},{annotated}],"nextCursor":"c"}}"#);
+            let mut tools = ToolHeaders::default();
+            assert_eq!(tools.add_page(page.as_bytes()).as_deref(), Some(r#""c""#));
+            assert!(tools.tools.contains_key("a"), "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_tool_that_is_listed_again_takes_no_more_room() {
+        let page = json!({"tools": [{"name": "a", "inputSchema": sql()}]}).to_string();
+        let mut tools = ToolHeaders::default();
+        tools.add_page(page.as_bytes());
+        let once = tools.bytes;
+        tools.add_page(page.as_bytes());
+        assert_eq!(tools.bytes, once);
     }
 
     #[test]
