@@ -2,10 +2,11 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 
-const LIMIT_MS = 60_000;
+const LIMIT_MS = 30_000;
 const checks = [];
 
-export const check = (name, run) => checks.push({ name, run });
+/** Registers a check, which may take `limit` milliseconds. */
+export const check = (name, run, limit = LIMIT_MS) => checks.push({ name, run, limit });
 
 /** Waits for `condition` to give something true, and gives that back. */
 export async function until(condition, what, limit = 10_000) {
@@ -22,10 +23,10 @@ export async function until(condition, what, limit = 10_000) {
 export async function runChecks(after = () => {}) {
   if (checks.length === 0) throw new Error('no checks for this server');
   let failed = 0;
-  for (const { name, run } of checks) {
+  for (const { name, run, limit } of checks) {
     const clock = new AbortController();
-    const late = sleep(LIMIT_MS, undefined, { signal: clock.signal }).then(
-      () => Promise.reject(new Error(`took longer than ${LIMIT_MS} ms`)),
+    const late = sleep(limit, undefined, { signal: clock.signal }).then(
+      () => Promise.reject(new Error(`took longer than ${limit} ms`)),
       () => {}
     );
     try {

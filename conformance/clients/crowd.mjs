@@ -48,5 +48,5 @@ export function checkCrowd(size, asks) {
         .slice(0, asks ? 3 : 2)
     );
     for (const others of ids) assert.deepEqual(others, ids[0]);
-  });
+  }, LIMIT_MS);
 }

@@ -34,7 +34,9 @@ REVISION = "2026-07-28" if IS_MODERN else "2025-11-25"
 # All clients share one server, unless each has a process of its own, of which a few say it all.
 CROWD = 64 if IS_MODERN or SERVER == "workbench-modern" else 8
 MIB = 1024 * 1024
-LIMIT = 60
+LIMIT = 30
+# So many clients take their time on a busy machine.
+CROWD_LIMIT = 60
 
 # Much of what is tested here is deprecated in the revision after the ones that are served.
 warnings.simplefilter("ignore", MCPDeprecationWarning)
@@ -42,12 +44,12 @@ warnings.simplefilter("ignore", MCPDeprecationWarning)
 checks = []
 
 
-def check(family, name, only=True):
+def check(family, name, only=True, limit=LIMIT):
     """Registers a check for the servers of one family, or for all of them with None."""
 
     def register(run):
         if family in (None, FAMILY) and only:
-            checks.append((name, run))
+            checks.append((name, run, limit))
         return run
 
     return register
@@ -413,13 +415,15 @@ async def crowd(size, asks):
         equal(others, ids[0])
 
 
-@check("workbench", f"{CROWD} clients at once with equal ids get what is theirs")
+@check(
+    "workbench", f"{CROWD} clients at once with equal ids get what is theirs", limit=CROWD_LIMIT
+)
 async def crowd_of_the_workbench():
     await crowd(CROWD, asks=True)
 
 
 # It says nothing of whose call makes it ask, so that it may not.
-@check("shared", "64 clients at once with equal ids get what is theirs")
+@check("shared", "64 clients at once with equal ids get what is theirs", limit=CROWD_LIMIT)
 async def crowd_of_one_server():
     await crowd(64, asks=False)
 
@@ -541,7 +545,8 @@ async def asking():
         equal(sampled, "LLM response: said by the model")
         equal(connection.sampling[0].messages[0].content.text, "What now?")
         asked = await connection.text("test_elicitation", {"message": "Who are you?"})
-        matches('^User response: action=accept, content={"username":"the username"', asked)
+        content = asked.removeprefix("User response: action=accept, content=")
+        equal(json.loads(content), {"username": "the username", "email": "the email"})
 
 
 @check("fixture", "completion")
@@ -750,9 +755,9 @@ async def wrong_zone():
 
 async def main():
     failed = 0
-    for name, run in checks:
+    for name, run, limit in checks:
         try:
-            with anyio.fail_after(LIMIT):
+            with anyio.fail_after(limit):
                 await run()
             print(f"ok {name}", flush=True)
         except Exception:

@@ -47,7 +47,8 @@ pub struct Limits {
     /// Most open GET streams in one session; one more is 503.
     pub streams_per_session: usize,
 
-    /// Most children at once that serve requests of 2026-07-28. One person has at most half of them.
+    /// Most children at once that are shared, by requests of 2026-07-28 and by sessions that have none of
+    /// their own. One person has at most half of them.
     pub hosts: usize,
     /// Time without a request after which a child with a handshake ends that serves such requests.
     pub idle_host_time: Duration,

@@ -61,7 +61,7 @@ limits! {
     calls_per_session Count zero Refused, "Most calls in flight in one session (503)";
     streams_per_session Count zero Refused, "Most open GET streams in one session (503)";
 
-    hosts Count zero Refused, "Most children at once that serve requests of 2026-07-28 (503)";
+    hosts Count zero Refused, "Most children at once that are shared: by clients of 2026-07-28, and by sessions that have none of their own (503)";
     idle_host_time Time zero Refused, "Idle time after which such a child ends, if its server has a handshake";
     calls_per_child Count zero Refused, "Most calls in flight at one such child, and most that wait for one (503)";
     discover_time Time zero Allowed, "Silence after which a server that was asked server/discover is asked to initialize too";
